@@ -1,0 +1,48 @@
+# `make compare` and `make test` set up what is missing and then run: nothing else is needed on a fresh machine.
+# The first of these that is 3.12 or later; .python-version picks python3 where a version manager is at work.
+PYTHON ?= $(firstword $(foreach p,python3 python3.13 python3.12,$(shell $(p) -c 'import sys; sys.version_info >= (3, 12) and print("$(p)")' 2>/dev/null)))
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed-$(shell sha256sum requirements/dev.lock 2>/dev/null | cut -c1-16)
+DATASET ?= digits
+
+.PHONY: compare test lint types layers tests bench lock clean help
+.DEFAULT_GOAL := help
+
+help:  ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+compare: $(STAMP)  ## install what is missing, then compare all learners on DATASET (digits)
+	$(BIN)/basin compare $(DATASET) $(ARGS)
+
+test: lint types layers tests  ## lint, types, layers and tests
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP)
+	$(BIN)/basedpyright
+
+layers: $(STAMP)
+	$(BIN)/lint-imports
+
+tests: $(STAMP)
+	$(BIN)/pytest $(ARGS)
+
+bench: $(STAMP)  ## measure, side by side with the peers
+	$(BIN)/python -m benchmarks $(ARGS)
+
+$(STAMP):
+	@test -n "$(PYTHON)" || { echo "no Python 3.12 or later found; name one: make PYTHON=/path/to/python3.13 ..."; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements/dev.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@rm -f $(VENV)/.installed-*; touch $@
+
+lock:  ## resolve the dependencies anew; needs uv
+	uv pip compile -q pyproject.toml --generate-hashes --universal --python-version 3.12 --no-annotate --no-header -o requirements/base.lock
+	uv pip compile -q pyproject.toml --extra dev -c requirements/base.lock --generate-hashes --universal --python-version 3.12 --no-annotate --no-header -o requirements/dev.lock
+
+clean:  ## remove the environment and the caches
+	rm -rf $(VENV) .pytest_cache .ruff_cache .import_linter_cache

@@ -1,0 +1,1 @@
+"""Comparison of learners: estimates, paired differences, rank correlations and the verdict."""

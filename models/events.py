@@ -1,0 +1,37 @@
+"""What a fit says while it works: progress, checkpoints and, once for each run, a result."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Progress:
+    """`done` of `total` units of a phase ("epochs", "draws", ...), with facts such as divergences so far."""
+
+    run_key: str
+    phase: str
+    done: int
+    total: int
+    facts: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """All that is needed to go on with a run after its worker is lost: named arrays, replacing the run's last ones."""
+
+    run_key: str
+    arrays: Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Result:
+    """A run's end, good or bad. `value` is a `models.result.RunResult`; executors do not look inside."""
+
+    run_key: str
+    value: Any
+
+
+Event = Progress | Checkpoint | Result

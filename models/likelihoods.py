@@ -1,0 +1,170 @@
+"""Likelihoods: the density of a target given natural parameters eta and the family's own parameters.
+
+Each `Family` is a record of pure functions over n rows: eta is (n, k), `extra` is (m,), y is (n,). Log densities are in
+nats, one per row (no reduction). Real targets are on the scale the caller standardised them to.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from jax.scipy.special import gammaln, xlogy
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+Eta = Float[Array, "n k"]
+Extra = Float[Array, " m"]
+Target = Float[Array, " n"] | Int[Array, " n"]
+Rows = Float[Array, " n"]
+
+
+@dataclass(frozen=True)
+class Family:
+    """One likelihood.
+
+    Attributes:
+        n_outputs: k, the natural parameters per row.
+        extras: names of the family's own parameters, unconstrained.
+        log_density: (eta, extra, y) -> (n,) log p(y | eta, extra).
+        mean: (eta, extra) -> (n,) E[y]; None for classes.
+        probabilities: (eta, extra) -> (n, K) class probabilities; None unless the target is classes.
+        sample: (key, eta, extra) -> (n,) one draw per row; None for classes.
+    """
+
+    name: str
+    n_outputs: int
+    extras: tuple[str, ...]
+    log_density: Callable[[Array, Array, Array], Array]
+    mean: Callable[[Array, Array], Array] | None = None
+    probabilities: Callable[[Array, Array], Array] | None = None
+    sample: Callable[[PRNGKeyArray, Array, Array], Array] | None = None
+
+
+def categorical(n_classes: int, *, reference: bool = False) -> Family:
+    """p(y = c) = softmax(eta)_c; with `reference` eta has K - 1 columns and the first class's logit is 0."""
+
+    def logits(eta: Eta) -> Float[Array, "n c"]:
+        return jnp.pad(eta, ((0, 0), (1, 0))) if reference else eta
+
+    def log_density(eta: Eta, extra: Extra, y: Int[Array, " n"]) -> Rows:
+        del extra
+        return jnp.take_along_axis(jax.nn.log_softmax(logits(eta)), y[:, None], axis=1)[:, 0]
+
+    def probabilities(eta: Eta, extra: Extra) -> Float[Array, "n c"]:
+        del extra
+        return jax.nn.softmax(logits(eta))
+
+    return Family("categorical", n_classes - reference, (), log_density, probabilities=probabilities)
+
+
+def bernoulli() -> Family:
+    """P(y = 1) = 1 / (1 + exp(-eta))."""
+
+    def log_density(eta: Eta, extra: Extra, y: Int[Array, " n"]) -> Rows:
+        del extra
+        return jax.nn.log_sigmoid(jnp.where(y == 1, eta[:, 0], -eta[:, 0]))
+
+    def probabilities(eta: Eta, extra: Extra) -> Float[Array, "n 2"]:
+        del extra
+        return jnp.stack([jax.nn.sigmoid(-eta[:, 0]), jax.nn.sigmoid(eta[:, 0])], axis=1)
+
+    return Family("bernoulli", 1, (), log_density, probabilities=probabilities)
+
+
+def _normal_log_density(y: Rows, mean: Rows, log_sigma: Array) -> Rows:
+    return -0.5 * jnp.square((y - mean) * jnp.exp(-log_sigma)) - log_sigma - 0.5 * jnp.log(2.0 * jnp.pi)
+
+
+def gaussian() -> Family:
+    """Y ~ N(eta, sigma^2), extra = (log sigma,)."""
+
+    def sample(key: PRNGKeyArray, eta: Eta, extra: Extra) -> Rows:
+        return eta[:, 0] + jnp.exp(extra[0]) * jax.random.normal(key, eta.shape[:1], eta.dtype)
+
+    return Family(
+        "gaussian",
+        1,
+        ("log_sigma",),
+        lambda eta, extra, y: _normal_log_density(y, eta[:, 0], extra[0]),
+        mean=lambda eta, extra: eta[:, 0],
+        sample=sample,
+    )
+
+
+def heteroscedastic_gaussian() -> Family:
+    """Y ~ N(eta_0, exp(eta_1)^2)."""
+
+    def sample(key: PRNGKeyArray, eta: Eta, extra: Extra) -> Rows:
+        del extra
+        return eta[:, 0] + jnp.exp(eta[:, 1]) * jax.random.normal(key, eta.shape[:1], eta.dtype)
+
+    return Family(
+        "heteroscedastic-gaussian",
+        2,
+        (),
+        lambda eta, extra, y: _normal_log_density(y, eta[:, 0], eta[:, 1]),
+        mean=lambda eta, extra: eta[:, 0],
+        sample=sample,
+    )
+
+
+def student_t(degrees: float) -> Family:
+    """(y - eta) / sigma ~ Student's t with `degrees` of freedom, extra = (log sigma,)."""
+    nu = float(degrees)
+
+    def log_density(eta: Eta, extra: Extra, y: Rows) -> Rows:
+        z = (y - eta[:, 0]) * jnp.exp(-extra[0])
+        constant = gammaln((nu + 1.0) / 2.0) - gammaln(nu / 2.0) - 0.5 * jnp.log(nu * jnp.pi)
+        return (constant - extra[0] - (nu + 1.0) / 2.0 * jnp.log1p(jnp.square(z) / nu)).astype(eta.dtype)
+
+    def sample(key: PRNGKeyArray, eta: Eta, extra: Extra) -> Rows:
+        return eta[:, 0] + jnp.exp(extra[0]) * jax.random.t(key, nu, eta.shape[:1], eta.dtype)
+
+    return Family("student-t", 1, ("log_sigma",), log_density, mean=lambda eta, extra: eta[:, 0], sample=sample)
+
+
+def poisson() -> Family:
+    """Y ~ Poisson(exp(eta))."""
+
+    def log_density(eta: Eta, extra: Extra, y: Int[Array, " n"]) -> Rows:
+        del extra
+        return y * eta[:, 0] - jnp.exp(eta[:, 0]) - gammaln(y + 1.0).astype(eta.dtype)
+
+    def sample(key: PRNGKeyArray, eta: Eta, extra: Extra) -> Rows:
+        del extra
+        return jax.random.poisson(key, jnp.exp(eta[:, 0])).astype(eta.dtype)
+
+    return Family("poisson", 1, (), log_density, mean=lambda eta, extra: jnp.exp(eta[:, 0]), sample=sample)
+
+
+def negative_binomial() -> Family:
+    """Y with mean mu = exp(eta) and variance mu + mu^2 / alpha (NB2), extra = (log alpha,).
+
+    Cameron and Trivedi (2013), section 3.3.
+    """
+
+    def log_density(eta: Eta, extra: Extra, y: Int[Array, " n"]) -> Rows:
+        alpha, mu = jnp.exp(extra[0]), jnp.exp(eta[:, 0])
+        y = y.astype(eta.dtype)
+        return (
+            gammaln(y + alpha)
+            - gammaln(alpha)
+            - gammaln(y + 1.0)
+            - alpha * jnp.log1p(mu / alpha)
+            + xlogy(y, mu / (alpha + mu))
+        )
+
+    def sample(key: PRNGKeyArray, eta: Eta, extra: Extra) -> Rows:
+        rate, count = jax.random.split(key)
+        alpha = jnp.exp(extra[0])
+        lam = jax.random.gamma(rate, alpha, eta.shape[:1], eta.dtype) * jnp.exp(eta[:, 0]) / alpha
+        return jax.random.poisson(count, lam).astype(eta.dtype)
+
+    return Family(
+        "negative-binomial",
+        1,
+        ("log_alpha",),
+        log_density,
+        mean=lambda eta, extra: jnp.exp(eta[:, 0]),
+        sample=sample,
+    )

@@ -1,0 +1,97 @@
+"""The log joint of a predictor, a likelihood and a prior, on one flat parameter vector.
+
+theta = (predictor's weights in the order of its leaves, likelihood's own parameters). Point estimates, posterior draws
+and GLMs share this vector, and so the same metrics and the same geometry.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from models.likelihoods import Family
+
+Theta = Float[Array, " p"]
+Inputs = Float[Array, "n d"]
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A predictor and a family over a flat vector of p = n_weights + m parameters. Functions are pure.
+
+    Attributes:
+        init: key -> theta, float32 (float64 under x64).
+        fan_in: (n_weights,) inputs that feed each weight's unit; `is_bias` marks biases.
+    """
+
+    family: Family
+    init: Callable[[PRNGKeyArray], Array]
+    unravel: Callable[[Array], eqx.Module]
+    n_weights: int
+    fan_in: np.ndarray
+    is_bias: np.ndarray
+
+    @property
+    def n_parameters(self) -> int:
+        """Length p of theta."""
+        return self.n_weights + len(self.family.extras)
+
+    def extra(self, theta: Theta) -> Float[Array, " m"]:
+        """The likelihood's own parameters."""
+        return theta[self.n_weights :]
+
+    def predict(self, theta: Theta, x: Inputs) -> Float[Array, "n k"]:
+        """Natural parameters of n rows, dropout off."""
+        return jax.vmap(self.unravel(theta[: self.n_weights]))(x)
+
+    def predict_dropped(self, theta: Theta, x: Inputs, rate: Array, key: PRNGKeyArray) -> Float[Array, "n k"]:
+        """Natural parameters of n rows with dropout at `rate`, a mask per row."""
+        net = self.unravel(theta[: self.n_weights])
+        return jax.vmap(lambda row, k: net(row, rate, k))(x, jax.random.split(key, len(x)))
+
+    def log_likelihood(self, theta: Theta, x: Inputs, y: Array) -> Float[Array, " n"]:
+        """Log p(y_i | x_i, theta) for each row, in nats."""
+        return self.family.log_density(self.predict(theta, x), self.extra(theta), y)
+
+    def loss(self, theta: Theta, x: Inputs, y: Array) -> Float[Array, ""]:
+        """Mean negative log-likelihood over rows, in nats."""
+        return -jnp.mean(self.log_likelihood(theta, x, y))
+
+
+def build(predictor: Callable[[PRNGKeyArray], eqx.Module], family: Family) -> Model:
+    """Flatten a predictor; `predictor` makes a freshly initialised net from a key."""
+    template = eqx.filter_eval_shape(predictor, jax.random.key(0))
+    arrays, static = eqx.partition(template, lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct))
+    leaves, tree = jax.tree.flatten(arrays)
+    sizes = [leaf.size for leaf in leaves]
+    edges = np.cumsum([0, *sizes])
+    fan_in = np.concatenate([np.full(leaf.size, int(np.prod(leaf.shape[1:])), np.int64) for leaf in leaves])
+    is_bias = np.concatenate([np.full(leaf.size, leaf.ndim == 1) for leaf in leaves])
+
+    def init(key: PRNGKeyArray) -> Array:
+        weights, _ = ravel_pytree(eqx.filter(predictor(key), eqx.is_array))
+        return jnp.concatenate([weights, jnp.zeros(len(family.extras), weights.dtype)])
+
+    def unravel(weights: Array) -> eqx.Module:
+        parts = [weights[a:b].reshape(leaf.shape) for a, b, leaf in zip(edges[:-1], edges[1:], leaves, strict=True)]
+        return eqx.combine(jax.tree.unflatten(tree, parts), static)
+
+    return Model(family, init, unravel, int(edges[-1]), fan_in, is_bias)
+
+
+def log_prior(theta: Theta, scales: Theta) -> Float[Array, ""]:
+    """Sum of log N(theta_i; 0, scales_i^2); a parameter of infinite scale has a flat prior and adds nothing."""
+    proper = jnp.isfinite(scales)
+    s = jnp.where(proper, scales, 1.0)
+    terms = -0.5 * jnp.square(theta / s) - jnp.log(s) - 0.5 * jnp.log(2.0 * jnp.pi)
+    return jnp.sum(jnp.where(proper, terms, 0.0))
+
+
+def log_joint(model: Model, theta: Theta, scales: Theta, x: Inputs, y: Array) -> Float[Array, ""]:
+    """Log p(y | x, theta) + log p(theta): sums over rows and parameters, in nats."""
+    return jnp.sum(model.log_likelihood(theta, x, y)) + log_prior(theta, scales)

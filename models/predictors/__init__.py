@@ -1,0 +1,1 @@
+"""Predictors map one example to the natural parameters of a likelihood; one family per file."""

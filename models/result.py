@@ -1,0 +1,125 @@
+"""What a finished run hands back: rows for the tables, arrays for the bundle."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from models.dataset import Partition
+from models.spec import SCHEMA_VERSION, Learner, canonical_json, digest
+
+Status = Literal["finished", "diverged", "failed"]
+PartName = Literal["train", "validation", "test"]
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """One learner (likelihood resolved), one partition of the dataset with this fingerprint, one seed."""
+
+    learner: Learner
+    partition: Partition
+    seed: int
+    fingerprint: str
+
+    @property
+    def run_key(self) -> str:
+        """Hash of the canonical spec, the partition, the seed, the data's fingerprint and the schema version."""
+        return digest(
+            {
+                "learner": self.learner.model_dump(mode="json"),
+                "partition": self.partition.model_dump(mode="json"),
+                "seed": self.seed,
+                "fingerprint": self.fingerprint,
+                "schema_version": SCHEMA_VERSION,
+            }
+        )
+
+    @property
+    def spec_json(self) -> str:
+        """The learner as canonical JSON."""
+        return canonical_json(self.learner)
+
+
+class Metric(NamedTuple):
+    """A score on a part; the standard error is over its n rows."""
+
+    part: PartName
+    metric: str
+    value: float
+    standard_error: float
+    n: int
+
+
+class Diagnostic(NamedTuple):
+    """A posterior diagnostic of one quantity. None where it does not apply to the quantity.
+
+    `scope` says of what: "parameter", "prediction" or "energy". Parameters of nets are not identified, so for nets the
+    predictions' diagnostics count.
+    """
+
+    scope: Literal["parameter", "prediction", "energy"]
+    quantity: str
+    r_hat: float | None = None
+    ess_bulk: float | None = None
+    ess_tail: float | None = None
+    mcse: float | None = None
+    divergences: int | None = None
+    bfmi: float | None = None
+    treedepth_share: float | None = None
+    pareto_k: float | None = None
+
+
+class Measure(NamedTuple):
+    """A geometric or complexity number at one parameter vector; `draw` is -1 for a point estimate.
+
+    `standard_error` is 0 for exact values. An unconverged value is None with `converged` False.
+    """
+
+    draw: int
+    measure: str
+    value: float | None
+    standard_error: float | None
+    converged: bool
+    n_products: int
+    settings: Mapping[str, Any]
+
+
+class Seconds(NamedTuple):
+    """Wall clock in all, of which compiling, of which computing on the device."""
+
+    wall: float
+    compile: float
+    device: float
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """Everything one run leaves.
+
+    Attributes:
+        curves: equally long arrays `step`, `train_loss`, `validation_loss`, `learning_rate`, `gradient_norm`.
+        pointwise: arrays over test rows: `row`, `log_score`, and `correct` (classes) or `squared_error`.
+        parameters: point estimates, by name; `theta` is the flat vector.
+        predictions: test-part arrays for plots: `y`, and `probabilities` or `mean`, `lower`, `upper` (a 90 %
+            interval) and `pit`.
+        posterior: an xarray DataTree in ArviZ's layout, or None.
+        summary: posterior summary `{r_hat_max, ess_min, divergences, n_chains, n_draws, ...}`, or None.
+    """
+
+    run_key: str
+    status: Status
+    error: str | None
+    n_parameters: int
+    seconds: Seconds
+    device: str
+    metrics: tuple[Metric, ...] = ()
+    diagnostics: tuple[Diagnostic, ...] = ()
+    geometry: tuple[Measure, ...] = ()
+    curves: Mapping[str, np.ndarray] = field(default_factory=dict)
+    pointwise: Mapping[str, np.ndarray] = field(default_factory=dict)
+    parameters: Mapping[str, np.ndarray] = field(default_factory=dict)
+    predictions: Mapping[str, np.ndarray] = field(default_factory=dict)
+    posterior: Any = None
+    summary: Mapping[str, float] | None = None
+    warnings: tuple[str, ...] = ()

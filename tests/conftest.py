@@ -1,0 +1,25 @@
+"""Settings for all tests: the environment that workers have, and shapes checked by beartype."""
+
+import os
+from pathlib import Path
+
+# Before JAX and NumPy start: one thread per computation, as in a worker, so that bits can be compared.
+os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1")
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
+
+from jaxtyping import install_import_hook
+
+_hook = install_import_hook("models", "tests.typecheck.check")
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def basin_data() -> Path:
+    """The folder of real data sets; tests that need it are skipped where BASIN_DATA does not name it."""
+    folder = os.environ.get("BASIN_DATA")
+    if not folder:
+        pytest.skip("BASIN_DATA is not set: it names the folder of real data sets")
+    return Path(folder)
