@@ -1,0 +1,105 @@
+"""Does a measure order solutions as their generalisation gaps do? Kendall's tau over repeated splits."""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+
+REPLICATES = 1000
+MIN_SPLITS = 5
+
+
+class RankCorrelation(NamedTuple):
+    """Kendall's tau within splits, with a 95 % interval.
+
+    `lower` and `upper` are nan where there are fewer than `MIN_SPLITS` splits with two different runs; `tau` is nan
+    where there is none. `n_splits` counts such splits, `n_runs` their runs.
+    """
+
+    tau: float
+    lower: float
+    upper: float
+    n_runs: int
+    n_splits: int
+
+
+def rank_correlation(
+    measure: np.ndarray, gap: np.ndarray, split: np.ndarray, n_train: int, n_test: int, seed: int = 0
+) -> RankCorrelation:
+    """Kendall's tau between a measure and the generalisation gap, over pairs of runs on the same split.
+
+    tau = sum over such pairs of sign(measure_i - measure_k) sign(gap_i - gap_k), divided by their number: the tau-a of
+    Kendall (1938), stratified. Runs on different splits are not compared, for their gaps differ by the luck of the
+    rows.
+
+    Interval: tau -+ t_{J-1} u. u^2 is the larger of the variance over a bootstrap of whole splits, times J / (J - 1),
+    and the variance under independence, 2 (2 m + 5) / (9 m (m - 1)) for m runs on a split, so that a handful of splits
+    that happen to agree are not taken for certainty; times 1 + J n_test / n_train, for the splits overlap (Nadeau and
+    Bengio 2003). The runs' learners are taken as given: the answer is about these learners on this dataset.
+
+    Args:
+        measure: (n,), nan where it did not converge; such runs are left out.
+        gap: (n,) test minus train loss, nan likewise.
+        split: (n,) labels of the runs' splits.
+        n_train: rows that each fit learns from.
+        n_test: rows of each test set.
+        seed: of the bootstrap.
+
+    Raises:
+        ValueError: columns of different lengths, or row numbers below 1.
+    """
+    measure, gap, split = np.asarray(measure, float), np.asarray(gap, float), np.asarray(split)
+    if not measure.ndim == 1 or not measure.shape == gap.shape == split.shape:
+        raise ValueError(f"expected three columns of one length, received {measure.shape}, {gap.shape}, {split.shape}")
+    if n_train < 1 or n_test < 1:
+        raise ValueError(f"expected n_train >= 1 and n_test >= 1, received {n_train} and {n_test}")
+    usable = np.isfinite(measure) & np.isfinite(gap)
+    groups = [usable & (split == label) for label in np.unique(split[usable])]
+    groups = [g for g in groups if g.sum() > 1]
+    if not groups:
+        return RankCorrelation(np.nan, np.nan, np.nan, 0, 0)
+
+    runs = np.array([g.sum() for g in groups])
+    pairs = runs * (runs - 1) / 2
+    concordance = np.array([_concordance(measure[g], gap[g]) for g in groups])
+    tau, n_splits, n_runs = float(concordance.sum() / pairs.sum()), len(groups), int(runs.sum())
+    if n_splits < MIN_SPLITS:
+        return RankCorrelation(tau, np.nan, np.nan, n_runs, n_splits)
+
+    weights = np.random.default_rng(seed).multinomial(n_splits, np.full(n_splits, 1 / n_splits), size=REPLICATES)
+    bootstrap = np.var(weights @ concordance / (weights @ pairs), ddof=1) * n_splits / (n_splits - 1)
+    independent = np.sum(pairs**2 * 2 * (2 * runs + 5) / (9 * runs * (runs - 1))) / pairs.sum() ** 2
+    variance = max(bootstrap, independent) * (1 + n_splits * n_test / n_train)
+    reach = float(stats.t.ppf(0.975, n_splits - 1) * np.sqrt(variance))
+    return RankCorrelation(tau, max(-1.0, tau - reach), min(1.0, tau + reach), n_runs, n_splits)
+
+
+def _concordance(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.sum(np.sign(a[:, None] - a) * np.sign(b[:, None] - b)) / 2)
+
+
+def flatness_sentence(measure: str, found: RankCorrelation) -> str:
+    """Whether the measure tells here which solution generalises, in one sentence.
+
+    Args:
+        measure: its name in words, such as "the top Hessian eigenvalue"; larger is sharper.
+        found: its rank correlation with the generalisation gap.
+    """
+    if np.isnan(found.lower):
+        return (
+            f"Whether {measure} tells which solution generalises cannot be said from {_count(found.n_runs, 'run')} on "
+            f"{_count(found.n_splits, 'split')}: use at least {MIN_SPLITS} splits with two runs or more on each."
+        )
+    evidence = (
+        f"Kendall's tau with the generalisation gap {found.tau:+.2f}, 95 % interval {found.lower:+.2f} to "
+        f"{found.upper:+.2f}, {found.n_runs} runs on {found.n_splits} splits"
+    )
+    if found.lower > 0:
+        return f"Sharper solutions generalise worse here, by {measure} ({evidence})."
+    if found.upper < 0:
+        return f"Sharper solutions generalise better here, by {measure} ({evidence})."
+    return f"Whether {measure} tells here which solution generalises cannot be said ({evidence})."
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n} {noun}{'' if n == 1 else 's'}"

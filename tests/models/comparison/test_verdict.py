@@ -1,0 +1,168 @@
+import re
+
+import numpy as np
+import pytest
+
+from models.comparison.estimate import Estimate
+from models.comparison.ranking import Comparison
+from models.comparison.verdict import Trust, posterior_faults, verdict
+
+SOUND = {"posterior": True, "r_hat_max": 1.004, "ess_min": 900.0, "divergences": 0}
+GLM = Trust("glm", **SOUND, calibration_error=Estimate(0.021, 0.004, 5, 1, 4.0))
+NET = Trust("deterministic", calibration_error=Estimate(0.03, 0.01, 5, 1, 4.0))
+BNN = Trust("bayesian-net", posterior=True, r_hat_max=1.31, ess_min=12.3, divergences=3)
+
+
+def at(value, n_splits=5):
+    return Estimate(value, 0.01, n_splits, 1, 4.0)
+
+
+def pair(a, b, difference, outcome, error=0.02, p_worse=0.2):
+    equivalent = 0.97 if outcome == "equivalent" else 0.1
+    return Comparison(a, b, "log_score", difference, error, 4.0, 0.1, equivalent, p_worse, 0.5, 0.5, 0.01, outcome)
+
+
+def sentences(text):
+    return re.split(r"(?<=\.) (?=[A-Za-z])", text)
+
+
+def test_equivalent_glm_with_a_sound_posterior_is_preferred():
+    text = verdict(
+        [pair("mlp", "glm", 0.001, "equivalent")], {"mlp": at(-0.1), "glm": at(-0.101)}, {"mlp": NET, "glm": GLM}
+    )
+    assert "mlp (test log score -0.100 ± 0.010) scores best; no difference from it is shown for glm" in text
+    assert "(practically equivalent, within 0.01 nats per row)" in text
+    assert "Prefer glm: it is the simplest of these, and its posterior is readable and passed its checks" in text
+    assert "calibration error is 0.0210 ± 0.0040" in text
+    assert "The spread of glm can be read as posterior uncertainty." in text
+
+
+def test_glm_whose_posterior_failed_is_not_preferred():
+    text = verdict(
+        [pair("mlp", "glm", 0.001, "equivalent")],
+        {"mlp": at(-0.1), "glm": at(-0.101)},
+        {"mlp": NET, "glm": GLM._replace(r_hat_max=1.2)},
+    )
+    assert "Prefer glm" not in text
+    assert "Use mlp for its predictions; it has no posterior" in text
+    assert "Do not read the spread of glm (R-hat 1.20, above 1.01) as posterior uncertainty." in text
+
+
+def test_glm_that_probably_matters_worse_is_not_preferred_for_being_simple():
+    text = verdict(
+        [pair("glm", "mlp", -0.3, "not shown", error=0.2, p_worse=0.9)],
+        {"mlp": at(-0.1), "glm": at(-0.4)},
+        {"mlp": NET, "glm": GLM},
+    )
+    assert "Prefer glm" not in text
+    assert "Use mlp" in text
+    assert "the difference of glm from mlp is known to ± 0.56 nats per row only, so use more than 5 splits" in text
+
+
+def test_point_estimated_glm_is_preferred_for_predictions_only():
+    text = verdict(
+        [pair("mlp", "linear-map", 0.001, "equivalent")],
+        {"mlp": at(-0.1), "linear-map": at(-0.101)},
+        {"mlp": NET, "linear-map": Trust("glm")},
+    )
+    assert "Prefer linear-map for its predictions: it is the simplest of these, but has no posterior" in text
+    assert "posterior uncertainty" not in text
+
+
+def test_clear_winner_is_named_with_its_margin_and_error():
+    text = verdict([pair("mlp", "glm", 0.12, "better")], {"glm": at(-0.22), "mlp": at(-0.1)}, {"mlp": NET, "glm": GLM})
+    assert "mlp (test log score -0.100 ± 0.010) scores best." in text
+    assert "mlp predicts better than glm by 0.120 ± 0.020 nats per row." in text
+    assert "Use mlp for its predictions; it has no posterior" in text
+    assert "Next" not in text
+
+
+def test_order_of_the_pair_does_not_change_the_verdict():
+    estimates, trust = {"a": at(-0.1), "b": at(-0.3), "c": at(-0.2)}, {"a": NET, "b": GLM, "c": BNN}
+    table = [
+        pair("a", "b", 0.2, "better"),
+        pair("a", "c", 0.1, "not shown"),
+        pair("b", "c", -0.1, "not shown"),
+    ]
+    assert verdict(table, estimates, trust) == verdict([c.swapped() for c in table], estimates, trust)
+
+
+def test_lowest_rmse_leads():
+    table = [pair("a", "b", -2.0, "better")._replace(metric="rmse")]
+    text = verdict(table, {"b": at(5.0), "a": at(3.0)}, {"a": NET, "b": NET}, "rmse")
+    assert "a predicts better than b by 2.000 ± 0.020 in RMSE." in text
+
+
+def test_failed_net_posterior_is_used_for_predictions_only_and_asks_for_more_draws():
+    text = verdict([pair("bnn", "mlp", 0.2, "better")], {"bnn": at(-0.1), "mlp": at(-0.3)}, {"bnn": BNN, "mlp": NET})
+    assert "Use bnn for its predictions only: its posterior failed its checks" in text
+    assert "R-hat 1.31, above 1.01, effective sample size 12, below 400, 3 divergences" in text
+    assert "a larger budget gives the chains that failed their checks more draws" in text
+
+
+def test_one_split_says_what_it_cannot_tell():
+    text = verdict(
+        [pair("mlp", "glm", 0.12, "better")], {"mlp": at(-0.1, 1), "glm": at(-0.22, 1)}, {"mlp": NET, "glm": GLM}
+    )
+    assert "one split tells of these fits only, not of fits to other rows" in text
+
+
+def test_learner_without_runs_is_named_and_warnings_are_pointed_to():
+    text = verdict(
+        [pair("mlp", "glm", 0.12, "better")],
+        {"mlp": at(-0.1), "glm": at(-0.22), "svm": None},
+        {"mlp": NET._replace(warnings=("one",)), "glm": GLM, "svm": Trust("baseline")},
+    )
+    assert "Not compared with mlp, for want of common finished runs: svm." in text
+    assert "read its warning first" in text
+
+
+def test_nothing_finished_one_finished_and_zero_densities_have_their_own_words():
+    assert verdict([], {"mlp": None}, {"mlp": NET}).startswith("No learner finished a run")
+    assert verdict([], {"mlp": at(-0.1)}, {"mlp": NET}).startswith("Only mlp (test log score -0.100 ± 0.010) finished")
+    infinite = Estimate(-np.inf, np.nan, 3, 1, np.nan)
+    assert "density of zero" in verdict([], {"a": infinite, "b": infinite}, {"a": NET, "b": NET})
+
+
+def test_infinitely_worse_learner_is_reported():
+    lost = pair("mlp", "trees", np.inf, "better", error=np.nan)._replace(degrees=np.nan)
+    infinite = Estimate(-np.inf, np.nan, 3, 1, np.nan)
+    text = verdict([lost], {"mlp": at(-0.1), "trees": infinite}, {"mlp": NET, "trees": Trust("baseline")})
+    assert "mlp predicts better than trees by inf nats per row." in text
+
+
+def test_verdict_has_two_to_six_sentences_even_when_everything_must_be_said():
+    table = [
+        pair("bnn", "mlp", 0.05, "not shown"),
+        pair("bnn", "glm", 0.001, "equivalent"),
+        pair("bnn", "svm", 0.5, "better"),
+        pair("bnn", "trees", 0.6, "better"),
+    ]
+    estimates = {"bnn": at(-0.1), "mlp": at(-0.15), "glm": at(-0.101), "svm": at(-0.6), "trees": at(-0.7), "cnn": None}
+    trust = {"bnn": BNN, "mlp": NET, "glm": GLM, "svm": Trust("baseline"), "trees": Trust("baseline"), "cnn": NET}
+    text = verdict(table, estimates, trust)
+    assert 2 <= len(sentences(text)) <= 6
+    assert (
+        "no difference from it is shown for glm and mlp (glm is practically equivalent, within 0.01 nats per row)"
+        in text
+    )
+    assert "bnn predicts better than svm by 0.500 ± 0.020 and trees by 0.600 ± 0.020 nats per row." in text
+
+
+@pytest.mark.parametrize("field", ["r_hat_max", "ess_min", "divergences"])
+def test_missing_diagnostics_are_faults(field):
+    assert posterior_faults(GLM) == ()
+    assert len(posterior_faults(GLM._replace(**{field: None}))) == 1
+    if field != "divergences":
+        assert len(posterior_faults(GLM._replace(**{field: np.nan}))) == 1
+
+
+def test_fault_just_over_the_limit_is_not_rounded_to_it():
+    assert posterior_faults(GLM._replace(r_hat_max=1.012)) == ("R-hat 1.012, above 1.01",)
+
+
+def test_learner_without_facts_and_another_metric_are_refused():
+    with pytest.raises(ValueError, match="none received for glm"):
+        verdict([], {"glm": at(-0.1)}, {})
+    with pytest.raises(ValueError, match="expected the metric 'accuracy', received log_score"):
+        verdict([pair("a", "b", 0, "not shown")], {"a": at(0.9), "b": at(0.9)}, {"a": NET, "b": NET}, "accuracy")
