@@ -1,0 +1,1 @@
+"""How runs are executed: packs, resources, executors in this process and on Ray."""

@@ -69,7 +69,6 @@ def build(predictor: Callable[[PRNGKeyArray], eqx.Module], family: Family) -> Mo
     arrays, static = eqx.partition(template, lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct))
     leaves, tree = jax.tree.flatten(arrays)
     sizes = [leaf.size for leaf in leaves]
-    edges = np.cumsum([0, *sizes])
     fan_in = np.concatenate([np.full(leaf.size, int(np.prod(leaf.shape[1:])), np.int64) for leaf in leaves])
     is_bias = np.concatenate([np.full(leaf.size, leaf.ndim == 1) for leaf in leaves])
 
@@ -78,10 +77,11 @@ def build(predictor: Callable[[PRNGKeyArray], eqx.Module], family: Family) -> Mo
         return jnp.concatenate([weights, jnp.zeros(len(family.extras), weights.dtype)])
 
     def unravel(weights: Array) -> eqx.Module:
-        parts = [weights[a:b].reshape(leaf.shape) for a, b, leaf in zip(edges[:-1], edges[1:], leaves, strict=True)]
+        # `split` transposes to one concatenation; slices would transpose to a padded vector each, and their sum.
+        parts = [part.reshape(leaf.shape) for part, leaf in zip(jax.lax.split(weights, sizes), leaves, strict=True)]
         return eqx.combine(jax.tree.unflatten(tree, parts), static)
 
-    return Model(family, init, unravel, int(edges[-1]), fan_in, is_bias)
+    return Model(family, init, unravel, sum(sizes), fan_in, is_bias)
 
 
 def log_prior(theta: Theta, scales: Theta) -> Float[Array, ""]:

@@ -9,6 +9,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 
+import tests.typecheck  # noqa: F401 - the hook below finds it by name
 from jaxtyping import install_import_hook
 
 _hook = install_import_hook("models", "tests.typecheck.check")

@@ -1,0 +1,1 @@
+"""Bayesian generalised linear models: formula, Bambi, PyMC."""

@@ -1,0 +1,1 @@
+"""Ways to get from a log joint to parameters, one method per file."""

@@ -1,0 +1,155 @@
+"""The registry of datasets: by name, from OpenML, or a person's own file."""
+
+import difflib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from models.dataset import DataError, Dataset, listed
+from models.spec import Task
+from models.tasks import randomise_labels
+from services.ingest.openml import open_openml
+from services.ingest.readers import SUFFIXES, read_frame, read_npz
+from services.ingest.sources import (
+    DATA_FOLDER,
+    DatasetInfo,
+    Source,
+    check_target,
+    is_synthetic,
+    named_sources,
+    synthetic_source,
+)
+from services.ingest.table import from_array, from_table
+
+__all__ = ["DatasetDescription", "DatasetInfo", "describe", "listing", "load"]
+
+
+@dataclass(frozen=True)
+class DatasetDescription:
+    """A dataset in figures.
+
+    Attributes:
+        n_columns: numbers and factors together, or the values of one image or sequence.
+        class_counts: rows by class; empty unless the task is classes.
+        missing: missing cells by column, where there are any.
+    """
+
+    info: DatasetInfo
+    task: Task
+    n_rows: int
+    n_columns: int
+    shape: tuple[int, ...] | None
+    target: str
+    class_counts: Mapping[str, int]
+    factors: tuple[str, ...]
+    missing: Mapping[str, int]
+    fingerprint: str
+    notes: tuple[str, ...]
+
+
+def load(name: str, *, cache: Path, target: str | None = None, task: Task | None = None) -> Dataset:
+    """Load a dataset by a name of `listing`, `openml:ID_OR_NAME`, `random-labels:OTHER`, or a file's path.
+
+    Synthetic names take parameters, as in `two-moons:n=300,noise=0.1`. `target` names the column to predict: needed for
+    files of tables, while the others have one of their own. `task` overrides what the target suggests. What is fetched
+    from OpenML is kept in the folder `cache`.
+
+    Raises:
+        DataError: unknown name, unreadable file, unusable data, or a target or task that this dataset cannot have.
+    """
+    return _find(name, cache).read(target, task)
+
+
+def describe(name: str, *, cache: Path, target: str | None = None, task: Task | None = None) -> DatasetDescription:
+    """Load a dataset, and say what is in it and where it is from.
+
+    Raises:
+        DataError: as `load` does.
+    """
+    source = _find(name, cache)
+    dataset = source.read(target, task)
+    missing = dict(zip(dataset.names, np.isnan(dataset.numeric).sum(axis=0).tolist(), strict=True))
+    missing |= {column: sum(v is None for v in values) for column, values in dataset.factors.items()}
+    counts = np.bincount(dataset.target).tolist() if dataset.classes else []
+    return DatasetDescription(
+        info=source.info,
+        task=dataset.task,
+        n_rows=dataset.n_rows,
+        n_columns=len(dataset.names) + len(dataset.factors),
+        shape=dataset.shape,
+        target=dataset.target_name,
+        class_counts=dict(zip(dataset.classes, counts, strict=True)),
+        factors=tuple(dataset.factors),
+        missing={column: count for column, count in missing.items() if count},
+        fingerprint=dataset.fingerprint,
+        notes=dataset.notes,
+    )
+
+
+def listing() -> list[DatasetInfo]:
+    """The datasets that can be loaded by a plain name: bundled, in the data folder, synthetic."""
+    return [source.info for source in named_sources().values()]
+
+
+def _find(name: str, cache: Path) -> Source:
+    head, colon, rest = name.partition(":")
+    if colon and head == "openml":
+        return _from_openml(name, rest, cache)
+    if colon and head == "random-labels":
+        other = _find(rest, cache)
+        info = replace(other.info, name=name, about=f"{other.info.about}, with the target permuted")
+        return Source(info, lambda target, task: randomise_labels(other.read(target, task)))
+    if is_synthetic(name):
+        return synthetic_source(name)
+    known = named_sources()
+    if name in known:
+        return known[name]
+    path = Path(name)
+    if path.exists() or path.suffix.lower() in SUFFIXES or os.sep in name:
+        return _from_file(path)
+    raise DataError(_unknown(name, list(known)))
+
+
+def _from_openml(name: str, key: str, cache: Path) -> Source:
+    frame, facts = open_openml(key, cache)
+    about = f"{facts['name']}, version {facts['version']}"
+
+    def read(target: str | None, task: Task | None) -> Dataset:
+        return from_table(frame, name=name, target=target or facts["target"], task=task)
+
+    return Source(DatasetInfo(name, about, facts["source"], facts["licence"]), read)
+
+
+def _from_file(path: Path) -> Source:
+    read = _read_npz if path.suffix.lower() == ".npz" else _read_table
+    info = DatasetInfo(path.stem, "a file", str(path), "not stated")
+    return Source(info, lambda target, task: read(path, target, task))
+
+
+def _read_table(path: Path, target: str | None, task: Task | None) -> Dataset:
+    frame = read_frame(path)
+    if target is None:
+        raise DataError(
+            f"{path} needs a target: name the column to predict by --target, of {listed(frame.columns, 10)}"
+        )
+    return from_table(frame, name=path.stem, target=target, task=task)
+
+
+def _read_npz(path: Path, target: str | None, task: Task | None) -> Dataset:
+    check_target(path.name, "y", target)
+    x, y = read_npz(path)
+    if x.ndim > 2:
+        return from_array(x, y, name=path.stem, task=task, shape=x.shape[1:])
+    frame = pl.DataFrame(x, schema=[f"x{j}" for j in range(1, x.shape[1] + 1)]).with_columns(pl.Series("y", y))
+    return from_table(frame, name=path.stem, target="y", task=task)
+
+
+def _unknown(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    hint = f"did you mean {listed(near)}?" if near else f"known are {listed(known, len(known))}"
+    more = "" if os.environ.get(DATA_FOLDER) else f" ({DATA_FOLDER} is not set: it names a folder of further ones)"
+    return f"no data set {name!r}: {hint}{more}; a file goes by its path, a set of OpenML by openml:ID"

@@ -1,0 +1,158 @@
+"""From a data frame, or from an array with a target, to a dataset."""
+
+import difflib
+
+import numpy as np
+import polars as pl
+
+from models.dataset import DataError, Dataset, listed, sealed
+from models.spec import Task
+from services.ingest.columns import Column, check_finite, typed, why_dropped
+from services.ingest.target import Target, read_target
+
+MIN_ROWS = 20
+MAX_COLUMNS = 2000
+
+
+def from_table(frame: pl.DataFrame, *, name: str, target: str, task: Task | None = None) -> Dataset:
+    """Type the columns, code the target, and drop what no learner may see; the notes say what was done and why.
+
+    Dropped are columns that are constant or all missing, that number or identify rows, that are a copy of the target
+    (one to one for classes, a straight line for numbers), and text with more than 50 levels.
+
+    Raises:
+        DataError: target absent or unusable (see `read_target`), fewer than 20 rows, more than 2,000 columns, text
+            among numbers, infinity, or no column left.
+    """
+    if frame.width < 2:
+        raise DataError(f"{name!r} has one column only: a table needs a target and at least one column to learn from")
+    if target not in frame.columns:
+        raise DataError(absent_target(name, target, frame.columns))
+    _check_width(name, frame.width - 1)
+    _check_rows(name, frame.height, "")
+    outcome = read_target(frame[target], task)
+    _check_rows(name, len(outcome.values), " with a target that can be used")
+    notes = list(outcome.notes)
+    numeric: dict[str, np.ndarray] = {}
+    factors: dict[str, np.ndarray] = {}
+    for series in frame.drop(target):
+        column = typed(series)
+        if column.kind in ("number", "boolean", "days"):
+            check_finite(column)
+        reason = why_dropped(column, outcome.keep)
+        if reason is None:
+            values = _array(column, outcome.keep)
+            if _copies(values, outcome):
+                notes.append(
+                    f"LEAK: column {column.name!r} is a copy of the target {target!r} and was dropped: "
+                    f"check how it came about"
+                )
+            else:
+                (factors if column.kind == "text" else numeric)[column.name] = values
+                notes.extend(column.notes)
+        else:
+            notes.append(f"column {column.name!r} was dropped: {reason}")
+    if not numeric and not factors:
+        raise DataError(f"{name!r} has no column left to learn from: " + "; ".join(n for n in notes if "dropped" in n))
+    levels = sum(len({v for v in values if v is not None}) - 1 for values in factors.values())
+    gaps = sum(bool(np.isnan(values).any()) for values in numeric.values())
+    gaps += sum(any(v is None for v in values) for values in factors.values())
+    _check_width(name, len(numeric) + levels + gaps)
+    return sealed(
+        Dataset(
+            name=name,
+            task=outcome.task,
+            numeric=np.column_stack(list(numeric.values())) if numeric else np.empty((len(outcome.values), 0)),
+            names=tuple(numeric),
+            factors=factors,
+            shape=None,
+            target=outcome.values,
+            target_name=target,
+            classes=outcome.classes,
+            notes=tuple(notes),
+        )
+    )
+
+
+def from_array(
+    x: np.ndarray, y: np.ndarray, *, name: str, target: str = "y", task: Task | None = None, shape: tuple[int, ...]
+) -> Dataset:
+    """Images or sequences: x is (n, *shape) or flattened, channels last; every value is kept in its place.
+
+    Raises:
+        DataError: an unusable target (see `read_target`), fewer than 20 rows, or infinity.
+    """
+    _check_rows(name, len(y), "")
+    outcome = read_target(pl.Series(target, y), task)
+    _check_rows(name, len(outcome.values), " with a target that can be used")
+    flat = np.asarray(x, dtype=np.float64).reshape(len(y), -1)
+    if np.isinf(flat).any():
+        where = np.flatnonzero(np.isinf(flat).any(axis=1)) + 1
+        raise DataError(f"x of {name!r} is infinite in examples {listed(map(str, where))}: correct or remove them")
+    return sealed(
+        Dataset(
+            name=name,
+            task=outcome.task,
+            numeric=np.ascontiguousarray(flat[outcome.keep]),
+            names=tuple("x" + "_".join(map(str, place)) for place in np.ndindex(*shape)),
+            factors={},
+            shape=shape,
+            target=outcome.values,
+            target_name=target,
+            classes=outcome.classes,
+            notes=outcome.notes,
+        )
+    )
+
+
+def absent_target(name: str, target: str, columns: list[str]) -> str:
+    """What to say where the target is no column: the nearest names, or the column at a position."""
+    near = difflib.get_close_matches(target, columns, n=3, cutoff=0.5)
+    if near:
+        hint = f"did you mean {listed(near)}?"
+    elif target.lstrip("-").isdigit() and -len(columns) <= int(target) < len(columns):
+        hint = f"columns go by name, not by position; counted from 0, that one is {columns[int(target)]!r}"
+    else:
+        hint = f"its columns are {listed(columns, 10)}"
+    return f"{name!r} has no column {target!r} for a target: {hint}"
+
+
+def _array(column: Column, keep: np.ndarray) -> np.ndarray:
+    kept = column.values.filter(keep)
+    if column.kind == "text":
+        return np.array(kept.to_list(), dtype=object)
+    return kept.fill_null(np.nan).to_numpy().copy()
+
+
+def _copies(values: np.ndarray, target: Target) -> bool:
+    """Whether a column gives the target away: one to one with the classes, or on a straight line with the numbers.
+
+    Judged on the rows where the column has a value, if these are at least half.
+    """
+    present = np.array([v is not None for v in values]) if values.dtype == object else ~np.isnan(values)
+    if present.mean() < 0.5:
+        return False
+    y = target.values[present]
+    found, codes = np.unique(values[present], return_inverse=True)
+    if len(found) < 2 or len(np.unique(y)) < 2:
+        return False
+    if target.task == "classes":
+        pairs = np.unique(codes * len(target.classes) + y)
+        return len(pairs) == len(found) == len(np.unique(y))
+    if values.dtype == object:
+        return False
+    return bool(np.abs(np.corrcoef(values[present], y)[0, 1]) > 1 - 1e-12)
+
+
+def _check_rows(name: str, n: int, which: str) -> None:
+    if n < MIN_ROWS:
+        rows = "one row" if n == 1 else f"{n} rows"
+        raise DataError(f"{name!r} has {rows}{which}, too few to train, validate and test on: at least {MIN_ROWS}")
+
+
+def _check_width(name: str, width: int) -> None:
+    if width > MAX_COLUMNS:
+        raise DataError(
+            f"{name!r} has {width:,} columns to learn from (levels and gaps counted), at most {MAX_COLUMNS:,} can be "
+            f"compared: keep the ones that matter"
+        )
