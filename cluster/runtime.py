@@ -1,0 +1,74 @@
+"""Starting Ray on this machine, or connecting to a cluster."""
+
+import logging
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import ray
+from ray.exceptions import RayError
+
+from cluster.errors import ClusterError
+
+_PACKAGES = Path(__file__).resolve().parents[1]
+_TIMEOUT = 20.0
+
+
+def connect(address: str | None = None, num_cpus: int | None = None, timeout: float = _TIMEOUT) -> None:
+    """Connect to the cluster at `address` (`HOST:PORT` or `auto`), or start Ray on this machine if it is None.
+
+    RAY_ADDRESS, which Ray sets in its jobs, stands in for an address that is None; `local` always starts anew. A Ray
+    that is started here listens with token authentication on, as Ray 2.60 does unless RAY_AUTH_MODE says otherwise;
+    the token is read from `~/.ray/auth_token`, and written there where there is none. To another cluster the three
+    packages travel as they are here; everything else must be installed there.
+
+    Raises:
+        ClusterError: nothing answers at the address within `timeout` seconds, its Ray does not let this process in,
+            or Ray does not start.
+    """
+    address = address or os.environ.get("RAY_ADDRESS") or "local"
+    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+    try:
+        if address == "local":
+            ray.init(address="local", num_cpus=num_cpus, include_dashboard=False, **quiet)
+            return
+        if address != "auto":
+            _check_reachable(address, timeout)
+        packages = [str(_PACKAGES / name) for name in ("models", "cluster", "services")]
+        ray.init(address=address, runtime_env={"py_modules": packages}, **quiet)
+    except (RayError, OSError, RuntimeError, ValueError) as error:
+        if isinstance(error, ClusterError):
+            raise
+        what = "Ray did not start on this machine" if address == "local" else f"no connection to Ray at {address!r}"
+        raise ClusterError(f"{what}: {str(error).strip().splitlines()[0]}") from error
+
+
+def _check_reachable(address: str, timeout: float) -> None:
+    """Find out fast and in a process of its own what `ray.init` finds out after two minutes, by ending the process."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit() or "/" in host:
+        raise ClusterError(
+            f"address {address!r} is not of the form HOST:PORT (the cluster's GCS port, 6379 by default): Ray Client's "
+            "ray:// cannot stream events; start the command on a machine of the cluster, or submit it as a job"
+        )
+    try:
+        socket.create_connection((host, int(port)), timeout=min(timeout, 5.0)).close()
+    except (OSError, OverflowError) as error:
+        raise ClusterError(
+            f"nothing answers at {address!r} ({error}): check that the cluster runs and its GCS port can be reached"
+        ) from error
+    command = [sys.executable, "-m", "ray.scripts.scripts", "status", "--address", address]
+    try:
+        subprocess.run(command, check=True, capture_output=True, text=True, timeout=timeout)
+    except subprocess.TimeoutExpired as error:
+        raise ClusterError(f"what listens at {address!r} did not answer as Ray within {timeout:g} s") from error
+    except subprocess.CalledProcessError as error:
+        if "AuthenticationError" in error.stderr:
+            raise ClusterError(
+                f"Ray at {address!r} asks for its token: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN_PATH to the file "
+                "that holds the cluster's token"
+            ) from error
+        said = [line.strip() for line in error.stderr.splitlines() if line.strip()]
+        raise ClusterError(f"Ray at {address!r} refused: {said[-1] if said else 'it gave no reason'}") from error

@@ -1,0 +1,132 @@
+"""Work in progress: live bars on a terminal, and elsewhere a plain line now and then."""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
+from rich.text import Text
+
+from cluster.executor import Lost
+from models.events import Event, Result
+from models.events import Progress as ProgressEvent
+from services.formatting import format_seconds, printable
+
+PLAIN_INTERVAL = 5.0
+_VISIBLE_RUNS = 8
+
+
+class ProgressView:
+    """Shows a stream of events: runs done, and for each running run its phase, how far it is, divergences, time left.
+
+    Give it a console on stderr, so that stdout holds the result alone. Bars are drawn where the console is a terminal;
+    elsewhere a line is printed at most every `PLAIN_INTERVAL` seconds, and one at the end.
+
+    Args:
+        runs: the runs to be fitted: words for each run key, such as "bnn-nuts, split 0, seed 1".
+        console: where to write.
+        clock: seconds, never going back.
+    """
+
+    def __init__(self, runs: Mapping[str, str], console: Console, clock: Callable[[], float] = time.monotonic):
+        self._runs = runs
+        self._console = console
+        self._clock = clock
+        self._running: dict[str, TaskID] = {}
+        self._finished: set[str] = set()
+        self._divergences: dict[str, int] = {}
+        self._last_line = -PLAIN_INTERVAL
+        self._bars = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=20),
+            TextColumn("{task.fields[count]}", markup=False),
+            _TimeLeft(),
+            console=console,
+            get_time=clock,
+            speed_estimate_period=600,
+            disable=not console.is_terminal,
+            transient=True,
+        )
+        self._all = self._bars.add_task("runs", total=len(runs), count=f"0/{len(runs)}")
+
+    def __enter__(self) -> Self:
+        self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.stop()
+        if not self._console.is_terminal and self._runs:
+            self._print_line()
+
+    def consume(self, event: Event | Lost) -> None:
+        """Take in one event. Checkpoints, and runs that are not this view's, change nothing."""
+        if event.run_key not in self._runs or event.run_key in self._finished:
+            return
+        if isinstance(event, ProgressEvent):
+            self._advance(event)
+        elif isinstance(event, Result | Lost):
+            self._finished.add(event.run_key)
+            self._forget(event.run_key)
+        if isinstance(event, Lost):
+            times = f"{event.attempts} attempt{'' if event.attempts == 1 else 's'}"
+            text = f"{self._runs[event.run_key]}: given up after {times}: {event.reason}"
+            self._console.print(Text(printable(text)), soft_wrap=True)
+        self._refresh()
+
+    def _advance(self, event: ProgressEvent) -> None:
+        self._divergences[event.run_key] = divergences = int(event.facts.get("divergences", 0))
+        count = f"{event.done:,}/{event.total:,} {printable(event.phase)}{_diverged(divergences)}"
+        task = self._running.get(event.run_key)
+        if task is None:
+            shown = len(self._running) < _VISIBLE_RUNS
+            words = "  " + printable(self._runs[event.run_key])
+            task = self._bars.add_task(words, total=event.total, count=count, phase=event.phase, visible=shown)
+            self._running[event.run_key] = task
+        elif self._task(task).fields["phase"] != event.phase:
+            self._bars.reset(task, total=event.total, phase=event.phase)
+        self._bars.update(task, completed=event.done, total=event.total, count=count)
+
+    def _forget(self, run_key: str) -> None:
+        task = self._running.pop(run_key, None)
+        if task is not None:
+            self._bars.remove_task(task)
+        for waiting in list(self._running.values())[:_VISIBLE_RUNS]:
+            self._bars.update(waiting, visible=True)
+
+    def _refresh(self) -> None:
+        shares = (self._task(task).percentage / 100 for task in self._running.values())
+        self._bars.update(self._all, completed=len(self._finished) + sum(shares), count=self._summary())
+        if not self._console.is_terminal and self._clock() - self._last_line >= PLAIN_INTERVAL:
+            self._print_line()
+
+    def _summary(self) -> str:
+        hidden = len(self._running) - _VISIBLE_RUNS
+        more = f", {hidden} more running" if hidden > 0 else ""
+        return f"{len(self._finished)}/{len(self._runs)} done{_diverged(sum(self._divergences.values()))}{more}"
+
+    def _print_line(self) -> None:
+        self._last_line = self._clock()
+        left = self._task(self._all).time_remaining
+        parts = [f"runs {len(self._finished)}/{len(self._runs)}{_diverged(sum(self._divergences.values()))}"]
+        if left:
+            parts.append(f"about {format_seconds(left)} left")
+        if self._running:
+            key, task = next(iter(self._running.items()))
+            parts.append(f"{printable(self._runs[key])}: {self._task(task).fields['count']}")
+        self._console.print(Text("; ".join(parts)), soft_wrap=True)
+
+    def _task(self, task: TaskID) -> Task:
+        return next(each for each in self._bars.tasks if each.id == task)
+
+
+class _TimeLeft(ProgressColumn):
+    max_refresh = 0.5
+
+    def render(self, task: Task) -> Text:
+        left = task.time_remaining
+        return Text(f"about {format_seconds(left)} left" if left else "", style="dim")
+
+
+def _diverged(divergences: int) -> str:
+    return f", {divergences} divergence{'' if divergences == 1 else 's'}" if divergences else ""

@@ -1,0 +1,218 @@
+"""The comparison on a terminal: one table, the paired comparison, the verdict and every warning in plain words."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from rich import box
+from rich.console import Console
+from rich.measure import Measurement
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from services.document import Comparison, Curvature, Document, Estimate, LearnerResult
+from services.formatting import (
+    METRIC_WORDS,
+    MISSING,
+    format_estimate,
+    format_number,
+    format_p_value,
+    format_probability,
+    format_seconds,
+    printable,
+)
+
+
+class Cell(NamedTuple):
+    """An estimate, and below it in dim letters what qualifies it."""
+
+    above: str
+    below: str = ""
+
+
+class Column(NamedTuple):
+    """A heading in one or two lines and what stands under it."""
+
+    heading: Cell
+    cell: Callable[[Any], Cell]
+
+
+def print_document(document: Document, console: Console) -> None:
+    """Print the comparison so that no line is wider than the console.
+
+    Columns that do not fit beside the others go to a further table below, each beginning with the learner.
+    """
+    for table in learner_tables(document, console):
+        console.print(table)
+        console.print()
+    for note in _notes(document):
+        console.print(Padding(Text(note, style="dim"), (0, 0, 0, 1)))
+    for table in comparison_tables(document, console):
+        console.print()
+        console.print(table)
+    _print_section(console, "Verdict", [document.verdict], "bold")
+    if document.warnings:
+        _print_section(console, "Warnings", document.warnings, "yellow", bullet="! ")
+    console.print()
+    runs = f"{document.fitted} run{'' if document.fitted == 1 else 's'}"
+    console.print(Text(f"{runs} fitted by this command, {document.reused} reused from the store.", "dim"))
+
+
+def learner_tables(document: Document, console: Console) -> list[Table]:
+    """Learners by test log score, in as few tables as the console's width allows."""
+    facts = document.dataset
+    title = f"{facts.name}: {facts.rows:,} rows, target {facts.target}, best test log score first"
+    return _stack(title, _learner_columns(document), document.learners, console)
+
+
+def comparison_tables(document: Document, console: Console) -> list[Table]:
+    """Every other learner against the best one, by each metric that was compared."""
+    if document.best is None:
+        return []
+    best = document.best.name
+    tables = []
+    for metric in document.compared_metrics:
+        title = f"Test {METRIC_WORDS.get(metric, metric)} minus that of {best}, paired on the same rows and splits"
+        if pairs := document.against(best, metric):
+            tables += _stack(title, _COMPARISON_COLUMNS, pairs, console)
+    return tables
+
+
+def _learner_columns(document: Document) -> list[Column]:
+    accuracy = document.task == "classes"
+    columns = [
+        Column(
+            Cell("learner", "kind"),
+            lambda row: Cell(printable(row.name), row.kind if row.runs.finished else "no finished run"),
+        ),
+        Column(Cell("test log", "score"), lambda row: _estimate(row.parts.test.log_score)),
+        Column(
+            Cell("accuracy" if accuracy else "RMSE"),
+            lambda row: _estimate(row.parts.test.accuracy if accuracy else row.parts.test.rmse),
+        ),
+        Column(Cell("calibr.", "error"), lambda row: _estimate(row.parts.test.calibration_error)),
+        Column(Cell("gap"), lambda row: _estimate(row.gap)),
+        Column(Cell("eff. par.", "/ raw"), _parameters),
+        Column(Cell("Hessian", "top eig."), lambda row: _curvature(row.geometry.hessian_top_eigenvalue)),
+        Column(Cell("Hessian", "trace"), lambda row: _curvature(row.geometry.hessian_trace)),
+    ]
+    if any(row.posterior for row in document.learners):
+        columns.append(Column(Cell("R-hat", "ESS"), _posterior))
+    return [*columns, Column(Cell("time"), lambda row: Cell(format_seconds(row.seconds)))]
+
+
+def _estimate(estimate: Estimate | None) -> Cell:
+    if estimate is None:
+        return Cell(MISSING)
+    value, error = format_estimate(estimate.value, estimate.standard_error)
+    return Cell(value, f"±{error}" if error else "")
+
+
+def _parameters(row: LearnerResult) -> Cell:
+    value, error = format_estimate(row.effective_parameters.value, row.effective_parameters.standard_error)
+    raw = "" if row.n_parameters is None else f"/ {row.n_parameters:,}"
+    return Cell(f"{value} ±{error}" if error else value, raw)
+
+
+def _curvature(curvature: Curvature) -> Cell:
+    if curvature.lower is None or curvature.upper is None:
+        return _estimate(curvature)
+    return Cell(format_number(curvature.value), f"[{format_number(curvature.lower)}, {format_number(curvature.upper)}]")
+
+
+def _posterior(row: LearnerResult) -> Cell:
+    if row.posterior is None:
+        return Cell("")
+    r_hat, ess = row.posterior.r_hat_max, row.posterior.ess_min
+    return Cell(MISSING if r_hat is None else f"{r_hat:.3f}", MISSING if ess is None else f"{ess:,.0f}")
+
+
+def _notes(document: Document) -> list[str]:
+    calibration = (
+        "top-label expected calibration error"
+        if document.task == "classes"
+        else "mean |observed - nominal coverage| of predictive intervals"
+    )
+    notes = [
+        "Test part; ± is the standard error over rows, splits and seeds. Log score in nats per row: higher is better.",
+        f"Calibration error: {calibration}; 0 is honest. Gap: train minus test log score.",
+        "Parameters: effective number (p_loo for posteriors, Laplace for point estimates) / how many there are.",
+        "Hessian of the mean training loss at the estimate; posteriors: median over draws [5 %, 95 %]. Small is flat.",
+    ]
+    if any(row.posterior for row in document.learners):
+        notes.append(
+            "R-hat: the worst; above 1.01 chains disagree. ESS: lowest effective sample size; below 400 is thin."
+        )
+    if document.best is not None and document.comparisons:
+        notes.append(
+            "Below: the probability of being better, practically equal, worse; p after Holm. --json has every pair."
+        )
+    return notes
+
+
+def _difference(pair: Comparison) -> Cell:
+    value, error = format_estimate(pair.difference, pair.standard_error)
+    return Cell(f"{value} ± {error}" if error else value)
+
+
+_COMPARISON_COLUMNS = (
+    Column(Cell("learner"), lambda pair: Cell(printable(pair.a))),
+    Column(Cell("difference ± se"), _difference),
+    Column(Cell("better"), lambda pair: Cell(format_probability(pair.p_better))),
+    Column(Cell("equal"), lambda pair: Cell(format_probability(pair.p_equivalent))),
+    Column(Cell("worse"), lambda pair: Cell(format_probability(pair.p_worse))),
+    Column(Cell("adj. p"), lambda pair: Cell(format_p_value(pair.p_adjusted))),
+    Column(Cell("outcome"), lambda pair: Cell(pair.outcome)),
+)
+
+
+def _stack(title: str, columns: Sequence[Column], rows: Sequence[Any], console: Console) -> list[Table]:
+    unbounded = console.options.update(max_width=10_000)
+    first, *rest = columns
+    tables: list[Table] = []
+    beside: list[Column] = []
+    for column in rest:
+        wider = _table(title, [first, *beside, column], rows)
+        if beside and Measurement.get(console, unbounded, wider).maximum > console.width:
+            tables.append(_table(title, [first, *beside], rows))
+            beside, title = [], ""
+        beside.append(column)
+    return [*tables, _table(title, [first, *beside], rows)]
+
+
+def _table(title: str, columns: Sequence[Column], rows: Sequence[Any]) -> Table:
+    table = Table(
+        title=Text(printable(title), style="bold") if title else None,
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+        show_edge=False,
+        header_style="bold",
+    )
+    for position, column in enumerate(columns):
+        table.add_column(
+            _lines(column.heading),
+            justify="right" if position else "left",
+            max_width=None if position else 24,
+            no_wrap=True,
+            overflow="ellipsis",
+        )
+    for row in rows:
+        table.add_row(*(_lines(column.cell(row)) for column in columns))
+    return table
+
+
+def _lines(cell: Cell) -> Text:
+    return Text.assemble(cell.above, ("\n" + cell.below, "dim")) if cell.below else Text(cell.above)
+
+
+def _print_section(console: Console, heading: str, texts: Sequence[str], style: str, bullet: str = "") -> None:
+    console.print()
+    console.print(Text(heading, style=style))
+    for text in texts:
+        grid = Table.grid()
+        grid.add_column()
+        grid.add_column()
+        grid.add_row(Text(f" {bullet}", style=style), Text(printable(text)))
+        console.print(grid)

@@ -1,0 +1,101 @@
+import socket
+
+import pytest
+
+from cluster.errors import ClusterError
+from cluster.runtime import connect
+
+_LOCAL = """
+import os, sys
+from cluster.executor import Lost
+from cluster.packing import pack
+from cluster.ray_executor import RayExecutor
+from tests.cluster import works
+from tests.cluster.test_executor_contract import execute, items_of
+
+with RayExecutor(n_workers=1, attempts=1) as executor:
+    from ray._raylet import AuthenticationMode, get_authentication_mode
+    assert get_authentication_mode() == AuthenticationMode.TOKEN
+    (lost,) = execute(executor, pack(items_of([True]), 1), works.die_if_told)
+    assert isinstance(lost, Lost)
+import ray
+assert not ray.is_initialized()
+"""
+
+_REMOTE = """
+import os, sys
+import ray
+from ray.cluster_utils import Cluster
+nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+first = nodes.add_node(num_cpus=1)
+
+from cluster.errors import ClusterError
+from cluster.packing import pack
+from cluster.ray_executor import RayExecutor
+from cluster.runtime import connect
+from models.events import Checkpoint
+from tests.cluster import works
+from tests.cluster.test_executor_contract import execute, items_of, values
+
+os.environ["RAY_AUTH_MODE"] = "disabled"
+try:
+    connect(nodes.address)
+except ClusterError as error:
+    print("token" if "asks for its token" in str(error) else error)
+os.environ["RAY_AUTH_MODE"] = "token"
+
+# As on another machine: this checkout is not where the workers are, and the tests' module travels with its functions.
+(folder,) = sys.argv[1:]
+sys.path.insert(0, os.getcwd())
+os.chdir(folder)
+ray.cloudpickle.register_pickle_by_value(works)
+with RayExecutor(address=nodes.address) as executor:
+    (found,) = values(execute(executor, pack(items_of(["X"]), 1), works.environment)).values()
+    print("shipped" if "py_modules_files" in found[1] else found[1])
+    events = []
+    for event in execute(executor, pack(items_of([folder]), 1), works.count_up):
+        events.append(event)
+        if isinstance(event, Checkpoint):
+            nodes.add_node(num_cpus=1)
+            nodes.remove_node(first, allow_graceful=False)
+    print(values(events)["run-0"][0])
+nodes.shutdown()
+"""
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("ray://127.0.0.1:10001", "not of the form HOST:PORT"),
+        ("localhost", "not of the form HOST:PORT"),
+        ("127.0.0.1:99999", "nothing answers at '127.0.0.1:99999'"),
+    ],
+)
+def test_an_address_that_cannot_be_meant_is_refused(address, message):
+    with pytest.raises(ClusterError, match=message):
+        connect(address)
+
+
+def test_an_address_where_nothing_listens_is_refused():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+        with pytest.raises(ClusterError, match=f"nothing answers at '{address}'"):
+            connect(address)
+
+
+def test_what_listens_but_is_not_ray_is_given_up_on():
+    with (
+        socket.create_server(("127.0.0.1", 0)) as silent,
+        pytest.raises(ClusterError, match="did not answer as Ray within 3 s"),
+    ):
+        connect(f"127.0.0.1:{silent.getsockname()[1]}", timeout=3)
+
+
+def test_ray_started_here_asks_for_a_token_stops_with_its_executor_and_prints_nothing(token, python):
+    assert python(_LOCAL) == ""
+
+
+@pytest.mark.slow
+def test_a_cluster_asks_for_its_token_gets_the_packages_and_survives_the_loss_of_a_machine(token, python, tmp_path):
+    assert python(_REMOTE, str(tmp_path), RAY_AUTH_MODE="token").split() == ["token", "shipped", "5"]

@@ -1,0 +1,73 @@
+import pytest
+
+from services.formatting import (
+    format_estimate,
+    format_number,
+    format_p_value,
+    format_probability,
+    format_seconds,
+    printable,
+)
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "expected"),
+    [
+        (-0.08124, 0.00631, ("-0.0812", "0.0063")),
+        (0.9751, 0.0996, ("0.98", "0.10")),  # rounding the error up shortens both
+        (1234.5, 118.0, ("1,230", "120")),
+        (61.23, 1.31, ("61.2", "1.3")),
+        (-0.0004, 0.012, ("0.000", "0.012")),  # never "-0.000"
+        (14.83004, 2.1e-7, ("14.830", "2.1e-7")),  # five digits of the value are enough
+        (0.0, 0.02, ("0.000", "0.020")),
+        (3.14159, 0.0, ("3.142", "")),
+        (3.14159, None, ("3.142", "")),
+        (None, 0.1, ("–", "")),
+    ],
+)
+def test_value_and_error_have_matching_digits(value, error, expected):
+    assert format_estimate(value, error) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (None, "–"),
+        (0.0, "0"),
+        (870.4, "870"),
+        (2314.0, "2,310"),
+        (9.996, "10.0"),
+        (0.000251, "0.000251"),
+        (1.234e6, "1.23e6"),
+        (-2.5e-7, "-2.50e-7"),
+    ],
+)
+def test_numbers_keep_three_significant_digits(value, expected):
+    assert format_number(value) == expected
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        (None, "–"),
+        (0.04, "0.0 s"),
+        (9.96, "10 s"),
+        (89.0, "89 s"),
+        (91.0, "2 min"),
+        (3599.0, "1 h 00"),
+        (7260.0, "2 h 01"),
+    ],
+)
+def test_times_are_in_units_that_people_use(seconds, expected):
+    assert format_seconds(seconds) == expected
+
+
+def test_probabilities_and_p_values_say_when_they_are_missing_or_tiny():
+    assert [format_probability(p) for p in (None, 0.0, 0.426)] == ["–", "0.00", "0.43"]
+    assert [format_p_value(p) for p in (None, 0.0004, 0.0314, 1.0)] == ["–", "<0.001", "0.031", "1.000"]
+
+
+def test_control_characters_cannot_reach_the_terminal():
+    assert printable("a\x1b[31mb\r\nc é 猫") == "a\N{REPLACEMENT CHARACTER}[31mb\N{REPLACEMENT CHARACTER}" + (
+        "\N{REPLACEMENT CHARACTER}c é 猫"
+    )
