@@ -1,0 +1,13 @@
+"""Faults that a person can mend: the message names the thing, what was expected and what to do."""
+
+
+class ServiceError(Exception):
+    """A fault to be shown as a message, without a stack trace."""
+
+
+class StoreError(ServiceError):
+    """A store that cannot be opened, read or written."""
+
+
+class QueryError(ServiceError):
+    """A question to the tables that they cannot answer as put."""

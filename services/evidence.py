@@ -1,0 +1,120 @@
+"""What the report's charts draw: reliability, measures against gaps, losses, ranks and energies."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import polars as pl
+import xarray as xr
+
+from models.convergence import convergence
+from models.scoring import reliability_curve
+from models.spec import Task
+from services.figures import ENERGIES, LOSSES, MEASURES, RANKS, RELIABILITY, Evidence
+from services.store import Store
+from services.summary import Rows
+
+RANK_BINS = 20
+ENERGY_BINS = 40
+MEASURE_NAMES = ("hessian_top_eigenvalue", "hessian_trace", "effective_parameters")
+
+
+def gather(store: Store, rows: Rows, names: Sequence[str], task: Task) -> Evidence:
+    """Read what the charts need: tables, all predictions, and the first run's posterior of each learner."""
+    finished = rows.runs.filter(status="finished")
+    labels = finished.select("run_key", "learner", run=_run_label())
+    reliability, ranks, energies = [], [], []
+    for name in names:
+        keys = finished.filter(learner=name)["run_key"].to_list()
+        if not keys:
+            continue
+        reliability += list(_reliability(name, [store.bundle(key).predictions() for key in keys], task))
+        posterior = store.bundle(keys[0]).posterior()
+        if posterior is not None:
+            ranks += list(_ranks(name, posterior))
+            energies += list(_energies(name, posterior))
+    return Evidence(
+        reliability=pl.DataFrame(reliability, schema=dict(RELIABILITY), orient="row"),
+        measures=_measures(rows, labels),
+        losses=_losses(store, labels),
+        ranks=pl.DataFrame(ranks, schema=dict(RANKS), orient="row"),
+        energies=pl.DataFrame(energies, schema=dict(ENERGIES), orient="row"),
+    )
+
+
+def _run_label() -> pl.Expr:
+    return pl.format("split {}, seed {}", "split", "seed")
+
+
+def _reliability(name: str, predictions: Sequence[dict[str, np.ndarray]], task: Task) -> Iterator[tuple]:
+    """Bins pooled over all runs; the error is that of a share of n rows."""
+    if task == "classes":
+        probabilities = np.concatenate([p["probabilities"] for p in predictions])
+        curve = reliability_curve(probabilities, np.concatenate([p["y"] for p in predictions]))
+        for predicted, observed, n in zip(*curve, strict=True):
+            if n:
+                yield name, predicted, observed, np.sqrt(observed * (1 - observed) / n), int(n)
+        return
+    u = np.concatenate([p["pit"] for p in predictions])
+    for nominal in np.linspace(0.05, 0.95, 19):
+        observed = float(np.mean(np.abs(u - 0.5) <= nominal / 2))
+        yield name, nominal, observed, np.sqrt(observed * (1 - observed) / len(u)), len(u)
+
+
+def _measures(rows: Rows, labels: pl.DataFrame) -> pl.DataFrame:
+    """One value per run and measure, the median over draws, against the run's train minus test log score."""
+    scores = rows.metrics.filter(metric="log_score").pivot("part", index="run_key", values="value")
+    gaps = scores.select("run_key", gap=pl.col("train") - pl.col("test"))
+    measured = rows.geometry.filter(pl.col("measure").is_in(MEASURE_NAMES) & pl.col("converged"))
+    medians = measured.group_by("run_key", "measure", maintain_order=True).agg(pl.col("value").median())
+    return medians.join(labels, on="run_key").join(gaps, on="run_key").select(*MEASURES)
+
+
+def _losses(store: Store, labels: pl.DataFrame) -> pl.DataFrame:
+    curves = store.scan("curves").join(labels.lazy(), on="run_key").sort("learner", "run", "step")
+    return curves.select("learner", "run", "step", train="train_loss", validation="validation_loss").select(*LOSSES).collect()
+
+
+def _ranks(name: str, posterior: xr.DataTree) -> Iterator[tuple]:
+    """Histogram of each chain's share of the ranks of the quantity that mixes worst (Vehtari et al. 2021, section 4.1)."""
+    group = "predictions" if "predictions" in posterior.children else "posterior"
+    best: tuple[float, str, np.ndarray] | None = None
+    for variable, values in posterior[group].data_vars.items():
+        draws = np.asarray(values.transpose("chain", "draw", ...), float)
+        flat = draws.reshape(*draws.shape[:2], -1)
+        r_hat = np.nan_to_num(convergence(flat).r_hat, nan=0.0, posinf=np.inf)
+        worst = int(np.argmax(r_hat))
+        if best is None or r_hat[worst] > best[0]:
+            best = (float(r_hat[worst]), _label(values, worst), flat[:, :, worst])
+    if best is None:
+        return
+    _, quantity, draws = best
+    ranks = draws.ravel().argsort().argsort().reshape(draws.shape) + 0.5
+    edges = np.linspace(0.0, 1.0, RANK_BINS + 1)
+    for chain, shares in enumerate(ranks / draws.size):
+        counts, _ = np.histogram(shares, edges)
+        for low, high, count in zip(edges[:-1], edges[1:], counts, strict=True):
+            yield name, quantity, chain, low, high, float(count), draws.shape[1] / RANK_BINS
+
+
+def _label(values: xr.DataArray, position: int) -> str:
+    """Such as `probability at test_row 12, class 3`."""
+    dims = [d for d in values.dims if d not in ("chain", "draw")]
+    if not dims:
+        return str(values.name)
+    index = np.unravel_index(position, [values.sizes[d] for d in dims])
+    places = ", ".join(f"{d} {values[d].values[i] if d in values.coords else i}" for d, i in zip(dims, index, strict=True))
+    return f"{values.name} at {places}"
+
+
+def _energies(name: str, posterior: xr.DataTree) -> Iterator[tuple]:
+    """Densities of the centred energy and of its change from draw to draw (Betancourt 2017, section 6.1)."""
+    energy = np.asarray(posterior["sample_stats"]["energy"], float)
+    kinds = {"marginal": (energy - energy.mean()).ravel(), "transition": np.diff(energy, axis=1).ravel()}
+    reach = max(np.abs(values).max() for values in kinds.values()) or 1.0
+    if not np.isfinite(reach):
+        return
+    edges = np.linspace(-reach, reach, ENERGY_BINS + 1)
+    for kind, values in kinds.items():
+        densities, _ = np.histogram(values, edges, density=True)
+        for low, high, density in zip(edges[:-1], edges[1:], densities, strict=True):
+            yield name, kind, low, high, float(density)

@@ -1,0 +1,109 @@
+"""A run's rows for the tables."""
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import polars as pl
+
+from models.result import Diagnostic, Measure, Metric
+from services.bundles import Record
+from services.schemas import SCHEMAS, SETTINGS
+
+
+def rows_of(record: Record) -> dict[str, pl.DataFrame]:
+    """A run's rows, by table. A failed run has a row in `runs` alone: its numbers are not results.
+
+    Raises:
+        ValueError: the result has a curve or a pointwise array that the schema does not know.
+    """
+    key, result = record.request.run_key, record.result
+    runs = pl.DataFrame([_run_row(record)], schema=SCHEMAS["runs"])
+    if result.status == "failed":
+        return {"runs": runs}
+    measures = (m._replace(settings=json.dumps(dict(m.settings), sort_keys=True)) for m in result.geometry)
+    rows = {
+        "metrics": _from_tuples("metrics", key, Metric._fields, result.metrics),
+        "curves": _from_arrays("curves", key, result.curves),
+        "diagnostics": _from_tuples("diagnostics", key, Diagnostic._fields, result.diagnostics),
+        "geometry": _from_tuples("geometry", key, Measure._fields, measures),
+        "pointwise": _from_arrays("pointwise", key, result.pointwise),
+    }
+    return {name: frame for name, frame in rows.items() if len(frame)} | {"runs": runs}
+
+
+def _run_row(record: Record) -> dict[str, Any]:
+    request, result, source = record.request, record.result, record.provenance
+    learner, partition, summary = request.learner, request.partition, result.summary or {}
+    inference = learner.inference.model_dump()
+    return {
+        "run_key": request.run_key,
+        "bundle": record.name,
+        "attempt": record.attempt,
+        "stored_at": record.stored_at,
+        "sweep": record.sweep,
+        "dataset": record.dataset,
+        "fingerprint": request.fingerprint,
+        "split": partition.index,
+        "split_seed": partition.seed,
+        "validation_share": partition.validation,
+        "test_share": partition.test,
+        "learner": learner.name,
+        "kind": learner.kind,
+        "seed": request.seed,
+        "status": result.status,
+        "error": result.error,
+        **{name: inference.get(name) for name in SETTINGS},
+        "predictor": learner.predictor.kind,
+        "likelihood": learner.likelihood.kind if learner.likelihood else None,
+        "prior": learner.prior.kind,
+        "spec": request.spec_json,
+        "n_parameters": result.n_parameters,
+        "r_hat_max": _float(summary.get("r_hat_max")),
+        "ess_min": _float(summary.get("ess_min")),
+        **{name: _int(summary.get(name)) for name in ("divergences", "n_chains", "n_draws")},
+        "wall_seconds": result.seconds.wall,
+        "compile_seconds": result.seconds.compile,
+        "device_seconds": result.seconds.device,
+        "device": result.device,
+        "warnings": list(result.warnings),
+        "git_commit": source.git_commit,
+        "git_dirty": source.git_dirty,
+        "python": source.python,
+        "versions": json.dumps(dict(source.versions), sort_keys=True),
+    }
+
+
+def _float(value: Any) -> float | None:
+    return None if value is None else float(value)
+
+
+def _int(value: Any) -> int | None:
+    return None if value is None else int(value)
+
+
+def _from_tuples(table: str, key: str, fields: tuple[str, ...], tuples: Iterable[tuple]) -> pl.DataFrame:
+    assert ("run_key", *fields) == tuple(SCHEMAS[table]), f"table {table!r} and its record do not match"
+    return pl.DataFrame([(key, *values) for values in tuples], schema=SCHEMAS[table], orient="row", strict=False)
+
+
+def _from_arrays(table: str, key: str, arrays: Mapping[str, Any]) -> pl.DataFrame:
+    schema = SCHEMAS[table]
+    if unknown := sorted(set(arrays) - set(schema)):
+        raise ValueError(f"table {table!r} has no column for {', '.join(unknown)}; it has {', '.join(schema)}")
+    columns = {name: pl.Series(values).cast(schema[name]) for name, values in arrays.items()}
+    n = max(map(len, columns.values()), default=0)
+    columns["run_key"] = pl.Series([key] * n, dtype=pl.String)
+    return pl.DataFrame([columns.get(c, pl.Series([None] * n, dtype=t)).alias(c) for c, t in schema.items()])
+
+
+def join(rows: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+    """Rows of all tables in one frame, with a column `table`: what a bundle keeps."""
+    labelled = (f.clone().insert_column(0, pl.Series("table", [table] * len(f))) for table, f in rows.items())
+    return pl.concat(labelled, how="diagonal")
+
+
+def split(joined: pl.DataFrame) -> dict[str, pl.DataFrame]:
+    """The inverse of `join`."""
+    tables = joined["table"].unique(maintain_order=True)
+    return {t: joined.filter(pl.col("table") == t).select(SCHEMAS[t].names()) for t in tables}

@@ -1,0 +1,261 @@
+"""From stored runs to one comparison: estimates for each learner, all pairs, the verdict and every warning."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+
+from models.comparison.correlation import flatness_sentence, rank_correlation
+from models.comparison.criteria import criterion, paired_row_error
+from models.comparison.estimate import Estimate as Found
+from models.comparison.estimate import estimate
+from models.comparison.ranking import Comparison as Ranked
+from models.comparison.ranking import compare_all
+from models.comparison.verdict import Trust, verdict
+from models.spec import Kind, Task
+from services.document import (
+    NOT_AVAILABLE,
+    Comparison,
+    Curvature,
+    EffectiveParameters,
+    Estimate,
+    Geometry,
+    LearnerResult,
+    Parts,
+    Posterior,
+    RunCounts,
+    Scores,
+)
+from services.store import Store
+
+CURVATURES = ("hessian_top_eigenvalue", "hessian_trace")
+SECOND_METRIC: Mapping[Task, str] = {"classes": "accuracy", "real": "rmse", "count": "rmse"}
+
+
+class Rows(NamedTuple):
+    """The tables' rows of one comparison; `metrics`, `geometry` and `pointwise` carry learner, split and seed."""
+
+    runs: pl.DataFrame
+    metrics: pl.DataFrame
+    geometry: pl.DataFrame
+    pointwise: pl.DataFrame
+
+
+class Summary(NamedTuple):
+    """What a comparison says, ready for the document."""
+
+    learners: tuple[LearnerResult, ...]
+    comparisons: tuple[Comparison, ...]
+    verdict: str
+
+
+def collect(store: Store, run_keys: Sequence[str]) -> Rows:
+    """Read the rows of the runs, the last attempt of each."""
+    wanted = pl.DataFrame({"run_key": list(run_keys)}).lazy()
+    runs = store.runs().join(wanted, on="run_key", how="semi").sort("learner", "split", "seed").collect()
+    labels = runs.select("run_key", "learner", "kind", "split", "seed").lazy()
+
+    def rows(table: str) -> pl.DataFrame:
+        return store.scan(table).join(labels, on="run_key").collect()
+
+    return Rows(runs, rows("metrics"), rows("geometry"), rows("pointwise").sort("run_key", "row"))
+
+
+def summarise(rows: Rows, names: Sequence[str], task: Task) -> Summary:
+    """Summarise the runs of the named learners, in that order."""
+    finished = rows.metrics["run_key"].n_unique() > 0
+    sizes = _sizes(rows.metrics) if finished else {"train": 2, "validation": 2, "test": 2}
+    learners = tuple(_learner(rows.runs.filter(learner=name), rows, name, task, sizes) for name in names)
+    ranked = {
+        metric: _compare(rows, names, metric, sizes) if finished else () for metric in ("log_score", SECOND_METRIC[task])
+    }
+    estimates = {name: _score(rows.metrics.filter(learner=name), "test", "log_score", sizes) for name in names}
+    trust = {each.name: _trust(each, rows.metrics.filter(learner=each.name), sizes) for each in learners}
+    said = verdict(ranked["log_score"], estimates, trust)
+    if flatness := _flatness(rows, sizes):
+        said = f"{said} {flatness}"
+    comparisons = tuple(Comparison(**c._asdict(), shown=c.shown) for metric in ranked.values() for c in metric)
+    return Summary(learners, comparisons, said)
+
+
+def _sizes(metrics: pl.DataFrame) -> dict[str, int]:
+    """Rows of each part."""
+    return dict(metrics.group_by("part").agg(pl.col("n").max()).iter_rows())
+
+
+def _grid(frame: pl.DataFrame, column: str) -> np.ndarray:
+    """(J, S) values by split and seed, NaN where there is none."""
+    table = frame.pivot("seed", index="split", values=column, sort_columns=True).sort("split").drop("split")
+    return table.to_numpy().astype(float)
+
+
+def _estimate(frame: pl.DataFrame, n_train: int, n_part: int) -> Found | None:
+    """Estimate from rows (split, seed, value, standard_error); the error of a value that is not finite is moot."""
+    if frame.is_empty():
+        return None
+    values, errors = _grid(frame, "value"), _grid(frame, "standard_error")
+    return estimate(values, np.where(np.isfinite(values) & np.isfinite(errors), errors, 0.0), n_train, n_part)
+
+
+def _score(metrics: pl.DataFrame, part: str, metric: str, sizes: Mapping[str, int]) -> Found | None:
+    return _estimate(metrics.filter(part=part, metric=metric), sizes["train"], sizes[part])
+
+
+def _number(found: Found | None) -> Estimate:
+    return NOT_AVAILABLE if found is None else Estimate(value=found.value, standard_error=found.standard_error)
+
+
+def _scores(metrics: pl.DataFrame, part: str, task: Task, sizes: Mapping[str, int]) -> Scores:
+    names = {
+        "classes": ("log_score", "accuracy", "brier", "calibration_error", "classwise_calibration_error"),
+        "real": ("log_score", "rmse", "crps", "calibration_error"),
+        "count": ("log_score", "rmse", "crps", "calibration_error"),
+    }[task]
+    return Scores(**{name: _number(_score(metrics, part, name, sizes)) for name in names})
+
+
+def _gap(metrics: pl.DataFrame, sizes: Mapping[str, int]) -> Found | None:
+    """Train minus test log score, run by run; the two parts share no rows, so their errors add."""
+    of = metrics.filter(metric="log_score").select("split", "seed", "part", "value", "standard_error")
+    both = of.filter(part="train").join(of.filter(part="test"), on=["split", "seed"], suffix="_test")
+    gaps = both.select(
+        "split",
+        "seed",
+        value=pl.col("value") - pl.col("value_test"),
+        standard_error=(pl.col("standard_error") ** 2 + pl.col("standard_error_test") ** 2).sqrt(),
+    )
+    return _estimate(gaps, sizes["train"], sizes["test"])
+
+
+def _curvature(geometry: pl.DataFrame, measure: str, sizes: Mapping[str, int]) -> Curvature:
+    """Point estimates: the mean over runs. Posteriors: the mean over runs of the median over draws, and the spread."""
+    of = geometry.filter((pl.col("measure") == measure) & pl.col("converged"))
+    if of.is_empty():
+        return Curvature(value=None, standard_error=None)
+    medians = of.group_by("split", "seed").agg(pl.col("value", "standard_error").median())
+    found = _number(_estimate(medians, sizes["train"], sizes["test"]))
+    drawn = of.filter(pl.col("draw") >= 0)["value"]
+    spread = {} if drawn.is_empty() else {"lower": drawn.quantile(0.05), "upper": drawn.quantile(0.95)}
+    return Curvature(value=found.value, standard_error=found.standard_error, **spread)
+
+
+def _effective(geometry: pl.DataFrame, sizes: Mapping[str, int]) -> EffectiveParameters:
+    of = geometry.filter((pl.col("measure") == "effective_parameters") & pl.col("converged"))
+    found = _number(_estimate(of, sizes["train"], sizes["test"]))
+    method = None if of.is_empty() else of["settings"].str.json_path_match("$.method")[0]
+    return EffectiveParameters(value=found.value, standard_error=found.standard_error, method=method)
+
+
+def _posterior(runs: pl.DataFrame) -> Posterior | None:
+    judged = runs.filter(pl.col("n_draws").is_not_null())
+    if judged.is_empty():
+        return None
+    worst = judged.select(
+        pl.col("r_hat_max").max(), pl.col("ess_min").min(), pl.col("divergences").sum(), pl.col("n_chains", "n_draws").min()
+    )
+    return Posterior(**worst.row(0, named=True))
+
+
+def _learner(runs: pl.DataFrame, rows: Rows, name: str, task: Task, sizes: Mapping[str, int]) -> LearnerResult:
+    metrics, geometry = rows.metrics.filter(learner=name), rows.geometry.filter(learner=name)
+    counts = dict(runs["status"].value_counts().iter_rows())
+    kind: Kind = runs["kind"][0]
+    n_parameters = runs.filter(status="finished")["n_parameters"].max()
+    return LearnerResult(
+        name=name,
+        kind=kind,
+        parts=Parts(
+            train=_scores(metrics, "train", task, sizes),
+            validation=_scores(metrics, "validation", task, sizes),
+            test=_scores(metrics, "test", task, sizes),
+        ),
+        gap=_number(_gap(metrics, sizes)),
+        geometry=Geometry(
+            hessian_top_eigenvalue=_curvature(geometry, CURVATURES[0], sizes),
+            hessian_trace=_curvature(geometry, CURVATURES[1], sizes),
+        ),
+        effective_parameters=_effective(geometry, sizes),
+        n_parameters=None if kind == "baseline" else n_parameters,
+        posterior=_posterior(runs),
+        seconds=runs["wall_seconds"].sum(),
+        runs=RunCounts(**{status: counts.get(status, 0) for status in ("finished", "diverged", "failed")}),
+        warnings=_warnings(runs),
+    )
+
+
+def _warnings(runs: pl.DataFrame) -> tuple[str, ...]:
+    """Each warning once: alike ones of several runs are told by the first, with how many runs say so."""
+    alike: dict[str, list[str]] = {}
+    for row in runs.iter_rows(named=True):
+        texts = row["warnings"] or []
+        if row["status"] != "finished":
+            texts = [*texts, f"{row['status']}: {row['error']}"]
+        for text in texts:
+            alike.setdefault(re.sub(r"\d[\d.,]*", "#", text), []).append(text)
+    n = len(runs)
+    return tuple(
+        texts[0] if n == 1 else f"{len(texts)} of {n} runs{', such as' if len(set(texts)) > 1 else ''}: {texts[0]}"
+        for texts in alike.values()
+    )
+
+
+def _trust(learner: LearnerResult, metrics: pl.DataFrame, sizes: Mapping[str, int]) -> Trust:
+    posterior = learner.posterior
+    facts = {} if posterior is None else posterior.model_dump(include={"r_hat_max", "ess_min", "divergences"})
+    return Trust(
+        kind=learner.kind,
+        posterior=posterior is not None,
+        calibration_error=_score(metrics, "test", "calibration_error", sizes),
+        warnings=learner.warnings,
+        **facts,
+    )
+
+
+def _compare(rows: Rows, names: Sequence[str], metric: str, sizes: Mapping[str, int]) -> tuple[Ranked, ...]:
+    """All pairs by one metric, paired on the test rows of runs with the same split and seed."""
+    finished = [n for n in names if not rows.metrics.filter(learner=n).is_empty()]
+    tests = rows.metrics.filter(part="test", metric=metric)
+    index = rows.runs.select("split", "seed").unique().sort("split", "seed")
+    values = {name: _grid(index.join(tests.filter(learner=name), on=["split", "seed"], how="left"), "value") for name in finished}
+    column = criterion(metric).rows
+    scores = {
+        (learner, split, seed): frame[column].to_numpy()
+        for (learner, split, seed), frame in rows.pointwise.group_by("learner", "split", "seed", maintain_order=True)
+    }
+    splits, seeds = index["split"].unique().sort().to_list(), index["seed"].unique().sort().to_list()
+    errors = {}
+    for i, a in enumerate(finished):
+        for b in finished[i + 1 :]:
+            errors[a, b] = np.array(
+                [[_row_error(scores.get((a, j, s)), scores.get((b, j, s)), metric) for s in seeds] for j in splits]
+            )
+    return compare_all(values, errors, sizes["train"], sizes["test"], metric)
+
+
+def _row_error(a: np.ndarray | None, b: np.ndarray | None, metric: str) -> float:
+    return np.nan if a is None or b is None else paired_row_error(a.astype(float), b.astype(float), metric)
+
+
+def _flatness(rows: Rows, sizes: Mapping[str, int]) -> str | None:
+    """Does curvature order the solutions of one net as their generalisation gaps do? None without two such learners."""
+    nets = rows.runs.filter((pl.col("kind") == "deterministic") & (pl.col("status") == "finished"))
+    nets = nets.with_columns(net=pl.col("spec").str.json_path_match("$.predictor"))
+    if nets.is_empty():
+        return None
+    common = nets.group_by("net").agg(pl.col("learner").n_unique()).sort("learner", "net", descending=[True, False])
+    nets = nets.filter(net=common["net"][0])
+    if nets["learner"].n_unique() < 2:
+        return None
+    scores = rows.metrics.filter(metric="log_score").pivot("part", index="run_key", values="value")
+    top = rows.geometry.filter((pl.col("measure") == "hessian_top_eigenvalue") & pl.col("converged"))
+    table = nets.select("run_key", "split").join(scores, on="run_key").join(top.select("run_key", "value"), on="run_key")
+    found = rank_correlation(
+        table["value"].to_numpy(),
+        (table["train"] - table["test"]).to_numpy(),
+        table["split"].to_numpy(),
+        sizes["train"],
+        sizes["test"],
+    )
+    return flatness_sentence("the top Hessian eigenvalue", found)

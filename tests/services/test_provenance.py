@@ -1,0 +1,56 @@
+import platform
+import socket
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from services.provenance import Provenance, git_state, provenance
+
+
+def git(folder: Path, *words: str) -> str:
+    identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
+    return subprocess.run(["git", *identity, *words], cwd=folder, check=True, capture_output=True, text=True).stdout
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    git(tmp_path, "init", "--quiet")
+    (tmp_path / "a").write_text("1")
+    git(tmp_path, "add", "a")
+    git(tmp_path, "commit", "--quiet", "--message", "first")
+    return tmp_path
+
+
+def test_a_commit_is_named_and_changes_are_noticed(checkout: Path) -> None:
+    commit = git(checkout, "rev-parse", "HEAD").strip()
+    assert git_state(checkout) == (commit, False)
+    (checkout / "a").write_text("2")
+    assert git_state(checkout) == (commit, True)
+
+
+def test_a_checkout_without_commits_has_none(tmp_path: Path) -> None:
+    git(tmp_path, "init", "--quiet")
+    assert git_state(tmp_path) == (None, False)
+
+
+def test_a_folder_inside_anothers_checkout_does_not_take_its_commit(checkout: Path) -> None:
+    (checkout / "site-packages").mkdir()
+    assert git_state(checkout / "site-packages") == (None, None)
+
+
+def test_a_folder_outside_any_checkout_has_no_commit(tmp_path: Path) -> None:
+    assert git_state(tmp_path) == (None, None)
+
+
+def test_provenance_names_versions_and_hardware_and_no_host() -> None:
+    found = provenance()
+    assert found.python == platform.python_version()
+    assert found.versions["numpy"] == np.__version__
+    assert found.hardware.cpu
+    assert found.hardware.threads >= (found.hardware.cores or 1) >= 1
+    assert found.hardware.memory_bytes > 2**20
+    text = found.model_dump_json()
+    assert socket.gethostname() not in text
+    assert Provenance.model_validate_json(text) == found
