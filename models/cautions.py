@@ -12,12 +12,8 @@ from models.chains import DISAGREE, MIN_DRAWS
 UNTRUSTED = "do not read its uncertainty as posterior uncertainty"
 
 
-def warnings(name: str, summary: Mapping[str, float]) -> list[str]:
+def warnings(s: Mapping[str, float]) -> Iterator[str]:
     """Say what a summary by `diagnose` holds against believing the posterior; nothing where all is well."""
-    return [f"{name}: {text}" for text in _findings(summary)]
-
-
-def _findings(s: Mapping[str, float]) -> Iterator[str]:
     n, n_draws = int(s["n_chains"]), int(s["n_draws"])
     of = "parameters" if "r_hat_weights_max" not in s else "predictions"
     broken = n_draws < MIN_DRAWS or any(s[f"chains_{fault}"] for fault in ("not_finite", "stuck", "duplicated"))

@@ -30,7 +30,7 @@ class Clock:
         self._start = time.perf_counter()
         self._compiled = getattr(_local, "compiled", 0.0)
         self.device = 0.0
-        self.other_compile = 0.0
+        self._other = 0.0
 
     @property
     def wall(self) -> float:
@@ -40,7 +40,12 @@ class Clock:
     @property
     def compile(self) -> float:
         """Seconds spent tracing and compiling since the start."""
-        return getattr(_local, "compiled", 0.0) - self._compiled + self.other_compile
+        return getattr(_local, "compiled", 0.0) - self._compiled + self._other
+
+    def add_compile(self, seconds: float) -> None:
+        """Count seconds that another compiler reports."""
+        self._other += seconds
+        self.device -= seconds
 
     @contextmanager
     def computing(self) -> Iterator[None]:

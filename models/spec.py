@@ -58,9 +58,9 @@ class ConvNet(Settings):
     """
 
     kind: Literal["convnet"] = "convnet"
-    channels: Annotated[tuple[Count, ...], Field(min_length=1)] = (16, 32)
+    channels: Annotated[tuple[Count, ...], Field(min_length=1)] = (8, 16)
     kernel: Count = 3
-    width: Count = 64
+    width: Count = 32
     activation: Activation = "relu"
 
 

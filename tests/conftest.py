@@ -3,11 +3,10 @@
 import os
 from pathlib import Path
 
+from cluster.resources import Resources, worker_environment
+
 # Before JAX and NumPy start: one thread per computation, as in a worker, so that bits can be compared.
-os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1")
-os.environ.setdefault("JAX_PLATFORMS", "cpu")
-for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
-    os.environ.setdefault(_name, "1")
+os.environ.update(worker_environment(Resources()))
 
 import tests.typecheck  # noqa: F401 - the hook below finds it by name
 from jaxtyping import install_import_hook

@@ -1,5 +1,6 @@
 """The convolutional predictor, in one or two dimensions."""
 
+import itertools
 import math
 from collections.abc import Callable
 
@@ -12,7 +13,7 @@ from models.predictors.mlp import drop, he_linear
 
 
 class ConvLayer(eqx.Module):
-    """A same-padded convolution with He weights, as `lax.conv_general_dilated` takes them: (out, in, *kernel)."""
+    """A same-padded convolution (cross-correlation) with He weights (out, in, *kernel)."""
 
     weight: Array
     bias: Array
@@ -23,16 +24,33 @@ class ConvLayer(eqx.Module):
         self.bias = jnp.zeros(n_outputs)
 
     def __call__(self, x: Float[Array, "c *space"]) -> Float[Array, "d *space"]:
-        """Convolve one example, channel first."""
-        ones = (1,) * (x.ndim - 1)
-        y = jax.lax.conv_general_dilated(x[None], self.weight, window_strides=ones, padding="SAME")[0]
-        return y + self.bias.reshape(-1, *ones)
+        """Convolve one example, channel first: a matrix product over its patches.
+
+        On a CPU that is several times as fast as XLA's own convolution for the few channels of a net this small.
+        """
+        kernel, space = self.weight.shape[2:], x.shape[1:]
+        padded = jnp.pad(x, [(0, 0), *(((k - 1) // 2, k // 2) for k in kernel)])
+        patches = jnp.stack(
+            [
+                jax.lax.slice(padded, (0, *at), (len(x), *(a + s for a, s in zip(at, space, strict=True))))
+                for at in itertools.product(*map(range, kernel))
+            ],
+            axis=1,
+        )
+        weight = self.weight.reshape(len(self.weight), -1)
+        y = jnp.tensordot(weight, patches.reshape(weight.shape[1], *space), axes=1)
+        return y + self.bias.reshape(-1, *(1,) * len(space))
 
 
 def max_pool(x: Float[Array, "c *space"]) -> Float[Array, "c *half"]:
     """Maximum over windows of 2; a last odd row is its own window, and an axis of length 1 is left alone."""
-    window = (1, *(min(2, s) for s in x.shape[1:]))
-    return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, window, window, "SAME")
+    for axis in range(1, x.ndim):
+        if x.shape[axis] > 1:
+            edge = [(0, 0)] * x.ndim
+            edge[axis] = (0, x.shape[axis] % 2)
+            pairs = jnp.pad(x, edge, constant_values=-jnp.inf)
+            x = jnp.max(pairs.reshape(*x.shape[:axis], -1, 2, *x.shape[axis + 1 :]), axis=axis + 1)
+    return x
 
 
 class ConvolutionalNet(eqx.Module):

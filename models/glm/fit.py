@@ -1,0 +1,149 @@
+"""A Bayesian GLM: fitted by PyMC through Bambi, handed back as draws that predict."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import bambi as bmb
+import numpy as np
+import xarray as xr
+
+from models.dataset import Part, Split, listed
+from models.glm.formula import (
+    CLASSES,
+    EXTRAS,
+    SLOPES,
+    additive_model,
+    formula_model,
+    frame,
+    linear_predictor,
+    pymc_model,
+)
+from models.glm.sampling import Progress, Sampled, sample
+from models.spec import Formula, Learner, PyMC
+
+
+class GLMFit(NamedTuple):
+    """Draws of a GLM.
+
+    Attributes:
+        theta: (chain, draw, p) in the layout of `models.posterior.Model` over a `LinearNet`: weights (k, d) row-major,
+            biases (k,), the family's own parameters. None for a stated formula, whose terms are other than columns.
+        eta: part -> (chain * draw, n, k) natural parameters, chain by chain.
+        extra: (chain * draw, m) the family's own parameters.
+        posterior: DataTree with `posterior` and `sample_stats`, by chain and draw. Classes are numbered by code; the
+            first one's logit is 0, so it has no coefficients.
+        n_parameters: free scalars that were sampled.
+        compile_seconds: until the first draw; `sample_seconds` from then on.
+    """
+
+    theta: np.ndarray | None
+    eta: Callable[[Part], np.ndarray]
+    extra: np.ndarray
+    posterior: xr.DataTree
+    n_parameters: int
+    compile_seconds: float
+    sample_seconds: float
+    warnings: tuple[str, ...]
+
+
+def fit_formula(learner: Learner, split: Split, seed: int, progress: Progress) -> GLMFit:
+    """Sample the posterior of a resolved learner with a `Formula` predictor, given the training part.
+
+    Without a formula the joint density is exactly `models.posterior.log_joint` with a `LinearNet` and the scales of
+    `models.build.prior_scales`. `progress` is as in `sampling.sample`.
+
+    Raises:
+        SpecError: a formula or a combination that cannot be meant.
+        SamplingError: PyMC could not start or go on.
+    """
+    assert isinstance(learner.predictor, Formula) and isinstance(learner.inference, PyMC)
+    if learner.predictor.formula is None:
+        model = additive_model(learner, split)
+        return _additive(sample(model, learner.inference, seed, progress), split)
+    model = formula_model(learner, split)
+    return _stated(model, sample(model, learner.inference, seed, progress), split, seed)
+
+
+def _additive(sampled: Sampled, split: Split) -> GLMFit:
+    draws = sampled.posterior.rename(Intercept="intercept")
+    if f"{SLOPES}_dim" in draws.dims:
+        draws = draws.rename({f"{SLOPES}_dim": "column"})
+    else:
+        draws[SLOPES] = draws[SLOPES].expand_dims("column")
+    draws = draws.assign_coords(column=list(split.columns)).transpose("chain", "draw", ..., "column")
+    extra = _extra(draws)
+    chains, length = extra.shape[:2]
+    weights, biases = (draws[name].values.reshape(chains, length, -1) for name in (SLOPES, "intercept"))
+    theta = np.concatenate([weights, biases, extra], axis=2)
+    s, d, k = chains * length, len(split.columns), biases.shape[2]
+
+    def eta(part: Part) -> np.ndarray:
+        return part.x @ weights.reshape(s, k, d).mT + biases.reshape(s, 1, k)
+
+    return GLMFit(
+        theta=theta,
+        eta=eta,
+        extra=extra.reshape(s, -1),
+        posterior=_tree(draws, sampled.stats),
+        n_parameters=theta.shape[2],
+        compile_seconds=sampled.compile_seconds,
+        sample_seconds=sampled.sample_seconds,
+        warnings=(),
+    )
+
+
+def _stated(model: bmb.Model, sampled: Sampled, split: Split, seed: int) -> GLMFit:
+    draws = sampled.posterior
+    terms: Any = linear_predictor(model)
+    extra = _extra(draws)
+    s = draws.sizes["chain"] * draws.sizes["draw"]
+    classes = (CLASSES,) if CLASSES in draws.dims else ()
+    stacked, rows = ("chain", "draw", *classes), ("__obs__", "__variables__")
+
+    def eta(part: Part) -> np.ndarray:
+        data = frame(split, part)
+        total: Any = 0.0
+        if terms.design.common:
+            total += terms.predict_common(draws, data, False, stacked, rows, {})
+        if terms.design.group:
+            total += terms.predict_group_specific(draws, data, False, stacked, rows, True, seed)
+        return total.transpose("chain", "draw", "__obs__", *classes).values.reshape(s, len(part.y), -1)
+
+    return GLMFit(
+        theta=None,
+        eta=eta,
+        extra=extra.reshape(s, -1),
+        posterior=_tree(draws, sampled.stats),
+        n_parameters=sum(start.size for start in pymc_model(model).initial_point().values()),
+        compile_seconds=sampled.compile_seconds,
+        sample_seconds=sampled.sample_seconds,
+        warnings=_new_levels(terms, split),
+    )
+
+
+def _extra(draws: xr.Dataset) -> np.ndarray:
+    """(chain, draw, m) the family's own parameters; m is 0 or 1."""
+    names = [name for name in EXTRAS if name in draws]
+    shape = (draws.sizes["chain"], draws.sizes["draw"], len(names))
+    return np.stack([draws[name].values for name in names], axis=2) if names else np.zeros(shape)
+
+
+def _tree(draws: xr.Dataset, stats: xr.Dataset) -> xr.DataTree:
+    if CLASSES in draws.dims:
+        draws = draws.rename({CLASSES: "class"})
+    return xr.DataTree.from_dict({"posterior": draws, "sample_stats": stats})
+
+
+def _new_levels(terms: Any, split: Split) -> tuple[str, ...]:
+    """What must be said of grouping levels that the training part lacks."""
+    said = []
+    for term in terms.group_specific_terms.values():
+        name = term.name.split("|")[1]
+        for part in ("validation", "test"):
+            new = set(getattr(split, part).factors.get(name, ())) - set(split.train.factors.get(name, ()))
+            if new:
+                said.append(
+                    f"the {part} part has levels of {name!r} that training lacks ({listed(sorted(new))}): "
+                    f"each draw takes the effect of a known level at random"
+                )
+    return tuple(dict.fromkeys(said))

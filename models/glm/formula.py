@@ -1,0 +1,220 @@
+"""From a formula, or from none, to the Bambi model that a learner means."""
+
+import difflib
+import re
+from typing import Any
+
+import bambi as bmb
+import formulae
+import numpy as np
+import pandas as pd
+import pymc as pm
+import pytensor.tensor as pt
+from bambi.model_components import DistributionalComponent
+from formulae.parser import ParseError
+from formulae.scanner import ScanError
+
+from models.dataset import Part, Split, listed
+from models.spec import Categorical, Flat, Formula, Learner, Likelihood, NegativeBinomial, Normal, SpecError, StudentT
+
+SLOPES = "slopes"
+"""The term that holds all columns where no formula is given."""
+EXTRAS = ("log_sigma", "log_alpha")
+"""The families' own parameters."""
+
+CLASSES = "the target_reduced_dim"
+"""The dimension of a categorical model's classes, but for the first."""
+
+# The design's columns are identifiers, so none has this name. Formulae wants it in backticks.
+_RESPONSE = "the target"
+_FAMILIES = {
+    "categorical": "categorical",
+    "bernoulli": "bernoulli",
+    "gaussian": "gaussian",
+    "student-t": "t",
+    "poisson": "poisson",
+    "negative-binomial": "negativebinomial",
+}
+# What a formula may call. A spec is data: it must not reach into a module.
+_FUNCTIONS = frozenset(
+    "B C I S T abs bs center exp log log10 log2 poly scale standardize".split()  # noqa: SIM905 - a word list
+)
+
+
+def additive_model(learner: Learner, split: Split) -> bmb.Model:
+    """Build the GLM on all design columns: eta = x W + b.
+
+    Its joint density is `models.posterior.log_joint` of a `LinearNet` with the same likelihood and prior. The columns
+    are one matrix-valued term, as a term of its own for each would multiply the time to compile.
+
+    Raises:
+        SpecError: see `checked`.
+    """
+    likelihood, prior = checked(learner)
+    model = bmb.Model(
+        f"`{_RESPONSE}` ~ design()",
+        pd.DataFrame({_RESPONSE: _response(likelihood, split.train)}),
+        family=_FAMILIES[likelihood.kind],
+        priors={
+            **_extras(likelihood, prior),
+            "Intercept": _normal(prior, None),
+            "design()": _normal(prior, len(split.columns)),
+        },
+        auto_scale=False,
+        center_predictors=False,
+        extra_namespace={"design": lambda: split.train.x},
+    )
+    model.set_alias({"design()": SLOPES})
+    model.build()
+    return model
+
+
+def formula_model(learner: Learner, split: Split) -> bmb.Model:
+    """Build the GLM that the learner's formula names, over the design's columns and the factors.
+
+    Common effects have the learner's prior, with the number of their columns as fan-in. Group-specific effects, such as
+    `(1|school)`, are N(0, tau^2) with tau ~ half-normal(`scale`); under a flat prior tau ~ half-normal(1), as flat tau
+    need not have a proper posterior.
+
+    Raises:
+        SpecError: a formula that cannot be read or evaluated, or that names an unknown column; see also `checked`.
+    """
+    likelihood, prior = checked(learner)
+    assert isinstance(learner.predictor, Formula) and learner.predictor.formula is not None
+    formula = learner.predictor.formula
+    data = frame(split, split.train)
+    _check(formula, list(data.columns))
+    data[_RESPONSE] = _response(likelihood, split.train)
+    try:
+        model = bmb.Model(
+            f"`{_RESPONSE}` ~ {formula}",
+            data,
+            family=_FAMILIES[likelihood.kind],
+            priors=_extras(likelihood, prior),
+            auto_scale=False,
+            center_predictors=False,
+        )
+    except (ValueError, TypeError, KeyError, NotImplementedError) as error:
+        raise SpecError(f"formula {formula!r} cannot be evaluated: {error}") from None
+    eta = linear_predictor(model)
+    if not eta.terms:
+        raise SpecError(f"formula {formula!r} names no term; the intercept alone is '1'")
+    for term in eta.common_terms.values():
+        if not np.all(np.isfinite(term.data)):
+            raise SpecError(
+                f"formula {formula!r}: term {term.name!r} is not finite in all training rows; "
+                f"numeric columns are standardised, so a logarithm of one fails"
+            )
+    width = sum(np.atleast_2d(term.data.T).shape[0] for term in eta.common_terms.values())
+    tau = bmb.Prior("HalfNormal", sigma=prior.scale if isinstance(prior, Normal) else 1.0)
+    group = bmb.Prior("Normal", mu=0.0, sigma=tau)
+    priors = {"common": _normal(prior, max(width, 1)), "group_specific": group}
+    if eta.intercept_term is not None:
+        priors["Intercept"] = _normal(prior, None)
+    model.set_priors(priors=priors)
+    try:
+        model.build()
+    except ValueError as error:
+        raise SpecError(f"formula {formula!r}: {error}; rename the column of that name") from None
+    return model
+
+
+def linear_predictor(model: bmb.Model) -> DistributionalComponent:
+    """The component that holds the terms of eta."""
+    assert model.family is not None
+    return model.parameters[model.family.likelihood.parent]
+
+
+def pymc_model(model: bmb.Model) -> pm.Model:
+    """What PyMC samples."""
+    assert model.backend is not None and model.backend.model is not None
+    return model.backend.model
+
+
+def frame(split: Split, part: Part) -> pd.DataFrame:
+    """The design's columns and the factors of a part, by name; levels that training lacks are missing."""
+    factors = {}
+    for name, values in part.factors.items():
+        known = set(split.train.factors[name])
+        factors[name] = pd.Series([v if v in known else None for v in values], dtype=object)
+    return pd.DataFrame({**dict(zip(split.columns, part.x.T, strict=True)), **factors})
+
+
+def checked(learner: Learner) -> tuple[Likelihood, Normal | Flat]:
+    """The likelihood and the prior of a learner that a formula can have.
+
+    Raises:
+        SpecError: softmax coding, which has no reference class; a flat prior on a negative binomial's dispersion, whose
+            posterior is improper (as alpha grows the likelihood tends to the Poisson one, which is not 0).
+    """
+    likelihood, prior = learner.likelihood, learner.prior
+    assert likelihood is not None, "resolve the learner first"
+    if isinstance(likelihood, Categorical) and likelihood.coding == "softmax":
+        raise SpecError(
+            f"learner {learner.name!r}: a formula's classes are coded against the first one; "
+            f"set likelihood.coding to 'reference'"
+        )
+    if isinstance(likelihood, NegativeBinomial) and isinstance(prior, Flat):
+        raise SpecError(
+            f"learner {learner.name!r}: a negative binomial under a flat prior has no proper posterior; "
+            f"set prior.kind to 'normal'"
+        )
+    return likelihood, prior
+
+
+def _response(likelihood: Likelihood, part: Part) -> np.ndarray | pd.Categorical:
+    return pd.Categorical(part.y) if isinstance(likelihood, Categorical) else part.y
+
+
+def _normal(prior: Normal | Flat, fan_in: int | None) -> bmb.Prior:
+    """The prior of a slope among `fan_in`, or of the intercept."""
+    # PyMC has been seen to take integers for another distribution's: all numbers are floats.
+    match prior:
+        case Normal(bias_scale=scale) if fan_in is None:
+            return bmb.Prior("Normal", mu=0.0, sigma=float(scale))
+        case Normal(scale=scale, scaling=scaling):
+            assert fan_in is not None
+            return bmb.Prior("Normal", mu=0.0, sigma=scale / fan_in**0.5 if scaling == "fan-in" else float(scale))
+        case Flat():
+            return bmb.Prior("Flat")
+
+
+def _extras(likelihood: Likelihood, prior: Normal | Flat) -> dict[str, bmb.Prior | float]:
+    """Sigma or alpha through its logarithm, which is N(0, 1) or flat; the degrees of freedom as they are stated."""
+
+    def through_logarithm(name: str) -> Any:
+        log = pm.Flat(f"log_{name}") if isinstance(prior, Flat) else pm.Normal(f"log_{name}", mu=0.0, sigma=1.0)
+        return pm.Deterministic(name, pt.exp(log))
+
+    positive = bmb.Prior("LogNormal", dist=through_logarithm)
+    match likelihood.kind:
+        case "gaussian":
+            return {"sigma": positive}
+        case "student-t":
+            assert isinstance(likelihood, StudentT)
+            return {"sigma": positive, "nu": float(likelihood.degrees)}
+        case "negative-binomial":
+            return {"alpha": positive}
+        case _:
+            return {}
+
+
+def _check(formula: str, columns: list[str]) -> None:
+    if "~" in formula:
+        raise SpecError(
+            f"formula {formula!r}: write the linear predictor alone, without '~'; the target is the dataset's"
+        )
+    for name in re.findall(r"([^\W\d][\w.]*)\s*\(", formula):
+        if name not in _FUNCTIONS:
+            raise SpecError(f"formula {formula!r} calls {name!r}; it may call {', '.join(sorted(_FUNCTIONS))}")
+    try:
+        names = formulae.model_description(f"`{_RESPONSE}` ~ {formula}").var_names
+    except (ParseError, ScanError) as error:
+        raise SpecError(f"formula {formula!r} cannot be read: {error}") from None
+    unknown = sorted(set(names) - {*columns, _RESPONSE, ""})
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], columns, n=3)
+        raise SpecError(
+            f"formula {formula!r}: unknown column {unknown[0]!r}; "
+            + (f"did you mean {listed(near)}?" if near else f"the columns are {listed(columns, 10)}")
+        )
