@@ -15,7 +15,7 @@ ROWS = np.array([7, 11, 13, 17, 19])
 
 def judge(draws):
     diagnosis = diagnose(draws, test_rows=ROWS)
-    return diagnosis, warnings("bnn-nuts", diagnosis.summary)
+    return diagnosis, list(warnings(diagnosis.summary))
 
 
 @pytest.fixture(params=[True, False], ids=["glm", "net"])
@@ -87,7 +87,7 @@ def test_chains_that_disagree_are_counted_and_told():
     worst = diagnosis.summary["r_hat_max"]
     assert worst > 1.1
     assert texts[0] == (
-        f"bnn-nuts: 1 of 4 chains disagree on predictions (R-hat {worst:.2f}): "
+        f"1 of 4 chains disagree on predictions (R-hat {worst:.2f}): "
         "do not read its uncertainty as posterior uncertainty"
     )
 
@@ -189,7 +189,7 @@ def test_every_draw_divergent_is_said(identified):
     draws.stats["diverging"][:] = True
     diagnosis, texts = judge(draws)
     assert diagnosis.summary["divergences"] == 1000
-    assert texts == ["bnn-nuts: every draw diverged: do not read its uncertainty as posterior uncertainty"]
+    assert texts == ["every draw diverged: do not read its uncertainty as posterior uncertainty"]
 
 
 def test_a_few_divergences_are_counted():
@@ -205,7 +205,7 @@ def test_a_single_chain_cannot_pass_unremarked(identified):
     diagnosis, texts = judge(healthy(n_chains=1, n_draws=1000, identified=identified))
     assert diagnosis.summary["r_hat_max"] < 1.01
     assert texts == [
-        "bnn-nuts: a single chain cannot show that chains disagree: run 4 or more before trusting its R-hat"
+        "a single chain cannot show that chains disagree: run 4 or more before trusting its R-hat"
     ]
 
 

@@ -129,7 +129,7 @@ def test_convnet_shrinks_odd_sizes_and_sequences():
     x = jnp.arange(10.0).reshape(2, 5)
     np.testing.assert_array_equal(max_pool(x), [[1, 3, 4], [6, 8, 9]])
     assert model_of(ConvNet(channels=(4, 8)), Categorical(), 10, 40, (40, 1)).n_parameters == (
-        (3 * 4 + 4) + (3 * 4 * 8 + 8) + (10 * 8 * 64 + 64) + (64 * 10 + 10)
+        (3 * 4 + 4) + (3 * 4 * 8 + 8) + (10 * 8 * 32 + 32) + (32 * 10 + 10)
     )
 
 
