@@ -5,7 +5,8 @@ import numpy as np
 
 from models.assemble import Sampled, diverged, flat_draws, posterior_result
 from models.build import family_of, model_of
-from models.glm.sampling import SamplingError, fit_formula
+from models.glm.fit import fit_formula
+from models.glm.sampling import SamplingError
 from models.result import RunResult
 from models.run import Run
 

@@ -22,6 +22,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+@app.callback()
+def _everywhere(
+    debug: Annotated[bool, typer.Option("--debug", help="Show stack traces (anywhere on the command line).")] = False,
+) -> None:
+    del debug  # `main` reads it before the command is parsed
+
+
 data_app = typer.Typer(help="The datasets that Basin knows, and what it makes of yours.", no_args_is_help=True)
 store_app = typer.Typer(help="The folder of stored runs.", no_args_is_help=True)
 schema_app = typer.Typer(help="JSON Schemas, for editors and programs.", no_args_is_help=True)
@@ -118,7 +127,10 @@ def compare_dataset(
     chosen = choose([part for part in (learners or "").split(",") if part], budget, data.shape is not None)
     plan = job.plan(data, chosen, budget, splits or effort.splits, seeds or effort.seeds)
     folder = store or environment.store
+    errors = Console(stderr=True)
     with writing(folder) as writer:
+        for name in writer.set_aside:
+            _warn(errors, f"the stored run {name} was damaged: it is in {folder / 'damaged'} now, and is fitted again")
         stored = writer.stored(request.run_key for request in plan.requests)
         waiting = {key: words for key, words in plan.words().items() if key not in stored}
         n_workers = workers if workers is not None else min(os.cpu_count() or 1, max(1, len(waiting)))
@@ -128,7 +140,6 @@ def compare_dataset(
             executor = RayExecutor(n_workers, address or environment.address, environment.cache)
         else:
             executor = InProcessExecutor()
-        errors = Console(stderr=True)
         with executor, ProgressView(waiting, errors) as view:
             try:
                 compared = job.compare(plan, writer, executor, view.consume, n_workers=max(1, n_workers))
@@ -147,6 +158,10 @@ def compare_dataset(
         errors.print(f"wrote {path}", highlight=False)
     if not any(learner.runs.finished for learner in compared.document.learners):
         raise typer.Exit(1)
+
+
+def _warn(errors: Console, text: str) -> None:
+    errors.print(f"warning: {text}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _check_writable(path: Path | None) -> None:
@@ -230,7 +245,7 @@ def rebuild(store: StoreOption = None) -> None:
         n = writer.rebuild()
         Console().print(f"{n} runs are in the tables again", highlight=False)
         for name in writer.set_aside:
-            Console(stderr=True).print(f"warning: {name} was damaged and is now in damaged/", highlight=False)
+            _warn(Console(stderr=True), f"{name} was damaged, and is in damaged/ now")
 
 
 @schema_app.command("compare")

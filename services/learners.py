@@ -34,7 +34,6 @@ class Effort(NamedTuple):
     splits: int
     seeds: int
     epochs: int
-    conv_epochs: int
     chains: int
     nuts_warmup: int
     nuts_draws: int
@@ -44,9 +43,9 @@ class Effort(NamedTuple):
 
 
 EFFORTS: Mapping[Budget, Effort] = {
-    "quick": Effort(3, 1, 60, 15, 4, 100, 50, 5, 200, 200),
-    "standard": Effort(5, 2, 100, 30, 4, 300, 200, 7, 500, 500),
-    "thorough": Effort(10, 3, 200, 60, 4, 1000, 500, 9, 1000, 1000),
+    "quick": Effort(3, 1, 60, 4, 100, 50, 5, 200, 200),
+    "standard": Effort(5, 2, 100, 4, 300, 200, 7, 500, 500),
+    "thorough": Effort(10, 3, 200, 4, 1000, 500, 9, 1000, 1000),
 }
 
 # Weakly informative: eta's prior sd is 2.5 for an average standardised row, however many columns there are.
@@ -73,7 +72,7 @@ def presets(budget: Budget) -> dict[str, Learner]:
             inference=sgd.model_copy(update={"batch_size": 512, "epochs": 4 * e.epochs, "learning_rate": 0.1}),
         ),
         Learner(name="mlp-adam", predictor=NET, inference=adam),
-        Learner(name="convnet", predictor=ConvNet(), inference=adam.model_copy(update={"epochs": e.conv_epochs})),
+        Learner(name="convnet", predictor=ConvNet(), inference=adam),
         Learner(
             name="bnn-nuts",
             predictor=NET,

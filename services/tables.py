@@ -89,4 +89,4 @@ def _append(folder: Path, table: str, frame: pl.DataFrame) -> None:
 
 
 def _damaged(folder: Path, table: str, error: Exception) -> StoreError:
-    return StoreError(f"cannot read table {folder / table}: {error}; rebuild the tables by `basin rebuild`")
+    return StoreError(f"cannot read table {folder / table}: {error}; rebuild the tables by `basin store rebuild`")

@@ -66,7 +66,9 @@ def sample(model: bmb.Model, inference: PyMC, seed: int, progress: Progress) -> 
     watch = _Watch(inference, progress)
     start = time.perf_counter()
     try:
-        with jax.enable_x64(True), _quiet(), config.change_flags(mode="FAST_COMPILE"):
+        # A trajectory that diverges may overflow: PyMC notices, and counts it.
+        overflow = np.errstate(over="ignore", invalid="ignore")
+        with jax.enable_x64(True), _quiet(), overflow, config.change_flags(mode="FAST_COMPILE"):
             draws = model.fit(
                 draws=inference.draws,
                 tune=inference.warmup,

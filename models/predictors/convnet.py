@@ -13,41 +13,41 @@ from models.predictors.mlp import drop, he_linear
 
 
 class ConvLayer(eqx.Module):
-    """A same-padded convolution (cross-correlation) with He weights (out, in, *kernel)."""
+    """A same-padded convolution (cross-correlation) as a matrix product over patches, channel last.
+
+    On a CPU that is twice as fast as XLA's own convolution for the few channels of a net this small.
+
+    Attributes:
+        weight: (out, kernel positions x in), He-initialised.
+    """
 
     weight: Array
     bias: Array
+    kernel: tuple[int, ...] = eqx.field(static=True)
 
     def __init__(self, n_inputs: int, n_outputs: int, kernel: tuple[int, ...], key: PRNGKeyArray):
         fan_in = n_inputs * math.prod(kernel)
-        self.weight = jax.random.normal(key, (n_outputs, n_inputs, *kernel)) * jnp.sqrt(2.0 / fan_in)
+        self.weight = jax.random.normal(key, (n_outputs, fan_in)) * jnp.sqrt(2.0 / fan_in)
         self.bias = jnp.zeros(n_outputs)
+        self.kernel = kernel
 
-    def __call__(self, x: Float[Array, "c *space"]) -> Float[Array, "d *space"]:
-        """Convolve one example, channel first: a matrix product over its patches.
-
-        On a CPU that is several times as fast as XLA's own convolution for the few channels of a net this small.
-        """
-        kernel, space = self.weight.shape[2:], x.shape[1:]
-        padded = jnp.pad(x, [(0, 0), *(((k - 1) // 2, k // 2) for k in kernel)])
-        patches = jnp.stack(
-            [
-                jax.lax.slice(padded, (0, *at), (len(x), *(a + s for a, s in zip(at, space, strict=True))))
-                for at in itertools.product(*map(range, kernel))
-            ],
-            axis=1,
-        )
-        weight = self.weight.reshape(len(self.weight), -1)
-        y = jnp.tensordot(weight, patches.reshape(weight.shape[1], *space), axes=1)
-        return y + self.bias.reshape(-1, *(1,) * len(space))
+    def __call__(self, x: Float[Array, "*space c"]) -> Float[Array, "*space d"]:
+        """Convolve one example."""
+        space = x.shape[:-1]
+        padded = jnp.pad(x, [*(((k - 1) // 2, k // 2) for k in self.kernel), (0, 0)])
+        patches = [
+            padded[tuple(slice(a, a + s) for a, s in zip(at, space, strict=True))]
+            for at in itertools.product(*map(range, self.kernel))
+        ]
+        return jnp.concatenate(patches, axis=-1) @ self.weight.T + self.bias
 
 
-def max_pool(x: Float[Array, "c *space"]) -> Float[Array, "c *half"]:
+def max_pool(x: Float[Array, "*space c"]) -> Float[Array, "*half c"]:
     """Maximum over windows of 2; a last odd row is its own window, and an axis of length 1 is left alone."""
-    for axis in range(1, x.ndim):
-        if x.shape[axis] > 1:
+    for axis, size in enumerate(x.shape[:-1]):
+        if size > 1:
             edge = [(0, 0)] * x.ndim
-            edge[axis] = (0, x.shape[axis] % 2)
+            edge[axis] = (0, size % 2)
             pairs = jnp.pad(x, edge, constant_values=-jnp.inf)
             x = jnp.max(pairs.reshape(*x.shape[:axis], -1, 2, *x.shape[axis + 1 :]), axis=axis + 1)
     return x
@@ -90,7 +90,7 @@ class ConvolutionalNet(eqx.Module):
         self, x: Float[Array, " d"], rate: Float[Array, ""] | float = 0.0, key: PRNGKeyArray | None = None
     ) -> Float[Array, " k"]:
         """Natural parameters of one flattened example. A key switches dropout on, after the hidden layer."""
-        h = jnp.moveaxis(x.reshape(self.shape), -1, 0)
+        h = x.reshape(self.shape)
         for block in self.blocks:
             h = max_pool(self.activation(block(h)))
         h = drop(self.activation(self.hidden(h.reshape(-1))), rate, key)

@@ -12,7 +12,7 @@ import scipy.stats as stats
 from models import likelihoods, priors
 from models.build import model_of, prior_scales
 from models.posterior import build, log_joint, log_prior
-from models.predictors.convnet import ConvolutionalNet, max_pool
+from models.predictors.convnet import ConvLayer, ConvolutionalNet, max_pool
 from models.predictors.linear import LinearNet
 from models.predictors.mlp import ACTIVATIONS, MLPNet
 from models.spec import MLP, Categorical, ConvNet, Learner, Normal, Optimise, SpecError
@@ -126,20 +126,20 @@ def test_gradient_of_the_log_joint_is_the_finite_difference(name):
 
 
 def test_convnet_shrinks_odd_sizes_and_sequences():
-    x = jnp.arange(10.0).reshape(2, 5)
-    np.testing.assert_array_equal(max_pool(x), [[1, 3, 4], [6, 8, 9]])
+    x = jnp.arange(10.0).reshape(2, 5).T
+    np.testing.assert_array_equal(max_pool(x), np.array([[1, 3, 4], [6, 8, 9]]).T)
     assert model_of(ConvNet(channels=(4, 8)), Categorical(), 10, 40, (40, 1)).n_parameters == (
         (3 * 4 + 4) + (3 * 4 * 8 + 8) + (10 * 8 * 32 + 32) + (32 * 10 + 10)
     )
 
 
 def test_convolution_is_the_direct_sum():
-    conv = ConvolutionalNet((4, 4, 1), 2, (1,), 3, 3, ACTIVATIONS["relu"], jax.random.key(0)).blocks[0]
-    image = np.random.default_rng(0).normal(size=(4, 4))
-    padded = np.pad(image, 1)
-    kernel = np.asarray(conv.weight)[0, 0]
-    direct = [[(padded[i : i + 3, j : j + 3] * kernel).sum() for j in range(4)] for i in range(4)]
-    np.testing.assert_allclose(conv(jnp.asarray(image)[None])[0], direct, rtol=1e-10)
+    conv = ConvLayer(2, 1, (3, 3), jax.random.key(0))
+    image = np.random.default_rng(0).normal(size=(4, 5, 2))
+    padded = np.pad(image, [(1, 1), (1, 1), (0, 0)])
+    kernel = np.asarray(conv.weight).reshape(3, 3, 2)
+    direct = [[(padded[i : i + 3, j : j + 3] * kernel).sum() for j in range(5)] for i in range(4)]
+    np.testing.assert_allclose(conv(jnp.asarray(image))[..., 0], direct, rtol=1e-10)
 
 
 def test_convnet_refuses_a_table():
