@@ -31,7 +31,7 @@ tests: $(STAMP)
 	$(BIN)/pytest $(ARGS)
 
 bench: $(STAMP)  ## measure, side by side with the peers
-	$(BIN)/python -m benchmarks $(ARGS)
+	$(BIN)/python -m benchmarks $(or $(ARGS),all)
 
 $(STAMP):
 	@test -n "$(PYTHON)" || { echo "no Python 3.12 or later found; name one: make PYTHON=/path/to/python3.13 ..."; exit 1; }

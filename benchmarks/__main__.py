@@ -1,0 +1,101 @@
+"""The command `python -m benchmarks`: measure, print, keep as JSON, and bring the figures into the documentation."""
+
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table as RichTable
+
+from benchmarks import gpu_tables, machine
+from benchmarks.table import Table, markdown, write_section
+from cluster.resources import Resources, apply_environment
+
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
+Out = Annotated[Path | None, typer.Option(help="Write the figures and the machine's facts here, as JSON.")]
+WriteDocs = Annotated[bool, typer.Option("--write-docs", help=f"Bring the figures into {PAGE.name}.")]
+
+
+def _training() -> tuple[dict[str, Any], list[Table]]:
+    from benchmarks import training  # imports JAX: after `apply_environment`
+
+    found = training.measure()
+    return found, training.tables(found)
+
+
+def _overhead() -> tuple[dict[str, Any], list[Table]]:
+    from benchmarks import overhead
+
+    found = overhead.measure()
+    return found, overhead.tables(found)
+
+
+# Overhead first: it starts Ray, which forks, and JAX's threads do not survive a fork.
+BENCHMARKS: dict[str, Callable[[], tuple[dict[str, Any], list[Table]]]] = {
+    "overhead": _overhead,
+    "training": _training,
+}
+
+
+def _measure(names: Iterable[str], out: Path | None, write_docs: bool) -> None:
+    apply_environment(Resources())
+    results: dict[str, Any] = {}
+    for name in names:
+        facts = machine.facts()
+        found, tables = BENCHMARKS[name]()
+        results[name] = {"machine": facts, "result": found}
+        _print(tables)
+        if write_docs:
+            write_section(PAGE, name, "\n\n".join([machine.sentence(facts), *map(markdown, tables)]))
+        if out:
+            out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+
+
+def _print(tables: Iterable[Table]) -> None:
+    console = Console()
+    for table in tables:
+        shown = RichTable(title=table.title)
+        for i, column in enumerate(table.header):
+            shown.add_column(column, justify="right" if i else "left")
+        for row in table.rows:
+            shown.add_row(*row)
+        console.print(shown)
+
+
+@app.command()
+def training(out: Out = None, write_docs: WriteDocs = False) -> None:
+    """Training throughput, against PyTorch (in the interpreter that BASIN_TORCH_PYTHON names)."""
+    _measure(["training"], out, write_docs)
+
+
+@app.command()
+def overhead(out: Out = None, write_docs: WriteDocs = False) -> None:
+    """Overhead per trivial run, against Ray Tune (in the interpreter that BASIN_TUNE_PYTHON names)."""
+    _measure(["overhead"], out, write_docs)
+
+
+@app.command(name="all")
+def all_benchmarks(out: Out = None, write_docs: WriteDocs = False) -> None:
+    """All of them, one after the other."""
+    _measure(BENCHMARKS, out, write_docs)
+
+
+@app.command()
+def gpu(
+    figures: Annotated[Path, typer.Argument(help="What `python -m benchmarks.gpu --out` wrote.")],
+    write_docs: WriteDocs = False,
+) -> None:
+    """Print what `python -m benchmarks.gpu` measured on another machine."""
+    found = json.loads(figures.read_text(encoding="utf-8"))
+    tables = gpu_tables.tables(found)
+    _print(tables)
+    if write_docs:
+        write_section(PAGE, "gpu", "\n\n".join([gpu_tables.sentence(found), *map(markdown, tables)]))
+
+
+if __name__ == "__main__":
+    app()

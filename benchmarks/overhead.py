@@ -1,0 +1,128 @@
+"""What one run costs beside its own work, against Ray Tune: many trivial runs on two workers.
+
+Wall-clock from the call until the last result, Ray itself running already on both sides. `cold` starts the workers
+within the measured time, as each call of Tune does; `warm` finds them alive.
+"""
+
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.peer import run_peer
+from benchmarks.table import Table, figure
+from benchmarks.work import trivial
+from cluster.executor import Executor, InProcessExecutor
+from cluster.packing import Item, pack
+from cluster.ray_executor import RayExecutor
+from cluster.resources import Resources
+from models.dataset import Dataset, Partition, sealed
+from models.events import Result
+from models.result import RunRequest
+from models.spec import Learner, Linear, Optimise, resolve
+from services.runner import run
+from services.store import writing
+
+WORKERS = 2
+WIDTH = 16
+
+
+def measure(runs: int = 1000, trials: int = 30, repeats: int = 2) -> dict[str, Any]:
+    """Milliseconds per run of Basin's parts, per trial of Ray Tune, and their ratios; Basin's are the best of some."""
+    dataset = _dataset()
+    many, few = _requests(dataset, runs), _requests(dataset, trials)
+    rounds = [_round(dataset, many, few) for _ in range(repeats)]
+    found: dict[str, Any] = {"runs": runs, "trials": trials, "workers": WORKERS, "width": WIDTH, "repeats": repeats}
+    found |= {name: min(r[name] for r in rounds) for name in rounds[0]}
+    peer = run_peer("BASIN_TUNE_PYTHON", "tune_overhead.py", str(trials), str(WORKERS))
+    if peer is None:
+        return found | {"peer": "not measured: BASIN_TUNE_PYTHON names no interpreter with ray[tune]"}
+    found |= peer
+    for way in ("fresh", "reuse"):
+        found[f"ratio_to_{way}"] = found[f"tune_{way}_ms"] / found["cold_ms"]
+        found[f"ratio_to_{way}_at_trials"] = found[f"tune_{way}_ms"] / found["cold_trials_ms"]
+    return found
+
+
+def _round(dataset: Dataset, many: Sequence[RunRequest], few: Sequence[RunRequest]) -> dict[str, float]:
+    with RayExecutor(n_workers=WORKERS) as executor:
+        cold_trials = _stored(few, dataset, executor)
+    with RayExecutor(n_workers=WORKERS) as executor:
+        return {
+            "cold_trials_ms": cold_trials,
+            "cold_ms": _stored(many, dataset, executor),
+            "warm_ms": _stored(many, dataset, executor),
+            "executor_ms": _executed(many, dataset, executor, WIDTH),
+            "executor_alone_ms": _executed(many, dataset, executor, 1),
+            "store_ms": _stored(many, dataset, InProcessExecutor()),
+        }
+
+
+def tables(found: dict[str, Any]) -> list[Table]:
+    """Basin's parts, then the peer."""
+    n, few, each = f"{found['runs']:,}", found["trials"], found["width"]
+    rows = [
+        (f"Basin, {n} runs, cold: packs of {each}, Ray, bundles and tables", "cold_ms", "", ""),
+        (f"Basin, {few} runs, cold", "cold_trials_ms", "", ""),
+        (f"Basin, {n} runs, warm", "warm_ms", "", ""),
+        (f"of which Ray, packs of {each}, nothing stored", "executor_ms", "", ""),
+        ("of which bundles and tables, no Ray", "store_ms", "", ""),
+        ("Basin, Ray, every run a pack of its own, nothing stored", "executor_alone_ms", "", ""),
+        (f"Ray Tune, {few} trials, an actor each", "tune_fresh_ms", "ratio_to_fresh", "ratio_to_fresh_at_trials"),
+        (f"Ray Tune, {few} trials, actors reused", "tune_reuse_ms", "ratio_to_reuse", "ratio_to_reuse_at_trials"),
+    ]
+    header = ["what", "ms per run", f"Basin at {n} is faster by", f"Basin at {few} is faster by"]
+    cells = [
+        [what, figure(found.get(ms)), *(figure(found[k]) if k in found else "" for k in ratios)]
+        for what, ms, *ratios in rows
+    ]
+    return [Table(f"Overhead per trivial run, {found['workers']} workers", header, cells)]
+
+
+def _dataset() -> Dataset:
+    column = np.linspace(-1.0, 1.0, 20)
+    return sealed(
+        Dataset(
+            name="overhead",
+            task="real",
+            numeric=column[:, None],
+            names=("x",),
+            factors={},
+            shape=None,
+            target=column,
+            target_name="y",
+            classes=(),
+        )
+    )
+
+
+def _requests(dataset: Dataset, n: int) -> list[RunRequest]:
+    linear = Learner(name="linear", predictor=Linear(), inference=Optimise(optimiser="sgd"))
+    learner = resolve(linear, dataset.task, dataset.n_classes)
+    return [RunRequest(learner, Partition(), seed, dataset.fingerprint) for seed in range(n)]
+
+
+def _stored(requests: Sequence[RunRequest], dataset: Dataset, executor: Executor) -> float:
+    """Milliseconds per run through the runner, into a new store that is opened and closed within the time."""
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.perf_counter()
+        with writing(Path(folder) / "store") as writer:
+            outcome = run(requests, dataset, writer, executor, width=WIDTH, n_workers=WORKERS, work=trivial)
+        seconds = time.perf_counter() - start
+    assert outcome.fitted == len(requests), f"{outcome.fitted} of {len(requests)} runs were stored: {outcome.failed}"
+    return 1e3 * seconds / len(requests)
+
+
+def _executed(requests: Sequence[RunRequest], dataset: Dataset, executor: Executor, width: int) -> float:
+    """Milliseconds per run through the executor alone."""
+    items = [Item(r.run_key, r, "program", dataset.fingerprint, 1.0, Resources()) for r in requests]
+    start = time.perf_counter()
+    packs = pack(items, width, WORKERS)
+    events = list(executor.execute(packs, trivial, {dataset.fingerprint: dataset}, {}))
+    seconds = time.perf_counter() - start
+    n_results = sum(isinstance(event, Result) for event in events)
+    assert n_results == len(items), f"{n_results} of {len(items)} runs came back"
+    return 1e3 * seconds / len(items)
