@@ -131,6 +131,7 @@ def _extra(draws: xr.Dataset) -> np.ndarray:
 def _tree(draws: xr.Dataset, stats: xr.Dataset) -> xr.DataTree:
     if CLASSES in draws.dims:
         draws = draws.rename({CLASSES: "class"})
+        draws = draws.assign_coords({"class": draws["class"].astype(int)})
     return xr.DataTree.from_dict({"posterior": draws, "sample_stats": stats})
 
 

@@ -13,11 +13,12 @@ import pytensor.tensor as pt
 from bambi.model_components import DistributionalComponent
 from formulae.parser import ParseError
 from formulae.scanner import ScanError
+from scipy.special import expit, logit
 
 from models.dataset import Part, Split, listed
 from models.spec import Categorical, Flat, Formula, Learner, Likelihood, NegativeBinomial, Normal, SpecError, StudentT
 
-SLOPES = "slopes"
+SLOPES = "slope"
 """The term that holds all columns where no formula is given."""
 EXTRAS = ("log_sigma", "log_alpha")
 """The families' own parameters."""
@@ -55,6 +56,7 @@ def additive_model(learner: Learner, split: Split) -> bmb.Model:
         f"`{_RESPONSE}` ~ design()",
         pd.DataFrame({_RESPONSE: _response(likelihood, split.train)}),
         family=_FAMILIES[likelihood.kind],
+        link=_link(likelihood),
         priors={
             **_extras(likelihood, prior),
             "Intercept": _normal(prior, None),
@@ -90,6 +92,7 @@ def formula_model(learner: Learner, split: Split) -> bmb.Model:
             f"`{_RESPONSE}` ~ {formula}",
             data,
             family=_FAMILIES[likelihood.kind],
+            link=_link(likelihood),
             priors=_extras(likelihood, prior),
             auto_scale=False,
             center_predictors=False,
@@ -166,6 +169,13 @@ def _response(likelihood: Likelihood, part: Part) -> np.ndarray | pd.Categorical
     return pd.Categorical(part.y) if isinstance(likelihood, Categorical) else part.y
 
 
+def _link(likelihood: Likelihood) -> dict[str, bmb.Link] | None:
+    """Bambi's own logit keeps probabilities above 2e-16, which bends the density where the odds are long."""
+    if likelihood.kind != "bernoulli":
+        return None
+    return {"p": bmb.Link("unclipped logit", link=logit, linkinv=expit, linkinv_backend=pt.sigmoid)}
+
+
 def _normal(prior: Normal | Flat, fan_in: int | None) -> bmb.Prior:
     """The prior of a slope among `fan_in`, or of the intercept."""
     # PyMC has been seen to take integers for another distribution's: all numbers are floats.
@@ -192,7 +202,8 @@ def _extras(likelihood: Likelihood, prior: Normal | Flat) -> dict[str, bmb.Prior
             return {"sigma": positive}
         case "student-t":
             assert isinstance(likelihood, StudentT)
-            return {"sigma": positive, "nu": float(likelihood.degrees)}
+            # A plain 4.0 would become a float32 constant.
+            return {"sigma": positive, "nu": np.float64(likelihood.degrees)}
         case "negative-binomial":
             return {"alpha": positive}
         case _:

@@ -19,8 +19,8 @@ def test_same_seed_gives_the_same_bits_and_another_seed_others():
     first, again, other = run(), run(), run(seed=4)
     assert first.posterior.identical(again.posterior)
     assert first.stats.identical(again.stats)
-    assert not np.any(first.posterior["slopes"].values == other.posterior["slopes"].values)
-    assert not np.array_equal(first.posterior["slopes"][0], first.posterior["slopes"][1])
+    assert not np.any(first.posterior["slope"].values == other.posterior["slope"].values)
+    assert not np.array_equal(first.posterior["slope"][0], first.posterior["slope"][1])
 
 
 def test_statistics_carry_what_diagnostics_need():
