@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import ray
@@ -32,7 +33,10 @@ def connect(address: str | None = None, num_cpus: int | None = None, timeout: fl
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
         if address == "local":
-            ray.init(address="local", num_cpus=num_cpus, include_dashboard=False, **quiet)
+            with warnings.catch_warnings():
+                # JAX warns of every fork once it has threads; Ray's children run another program at once.
+                warnings.filterwarnings("ignore", r"os\.fork\(\) was called", RuntimeWarning)
+                ray.init(address="local", num_cpus=num_cpus, include_dashboard=False, **quiet)
             return
         if address != "auto":
             _check_reachable(address, timeout)

@@ -41,7 +41,7 @@ class Sampled(NamedTuple):
     """
 
     family: Family
-    eta: Callable[[Part], Array]
+    eta: Callable[[Part], Array | np.ndarray]
     extra: Array
     parameters: Mapping[str, np.ndarray]
     stats: Mapping[str, np.ndarray]
@@ -65,7 +65,7 @@ def point_result(
     parts = predict_parts(
         model.family, _eta_of(model, thetas), thetas[:, model.n_weights :], run.split, run.keys.predict
     )
-    predictives = {name: parts[name].predictive for name in PARTS}
+    predictives: dict[PartName, Predictive] = {name: parts[name].predictive for name in PARTS}
     if reason := _not_finite(predictives):
         return diverged(run, model.n_parameters, reason, curves)
     names = CURVATURE if np.all(np.isinf(scales)) else (*CURVATURE, "effective_dimension")
@@ -85,7 +85,7 @@ def posterior_result(run: Run, found: Sampled, warnings: tuple[str, ...] = ()) -
     """Judge a posterior: its mixture predictions, whether it can be believed, its curvature over draws, its p_loo."""
     chains, n_draws = found.stats["diverging"].shape
     parts = predict_parts(found.family, found.eta, found.extra, run.split, run.keys.predict)
-    predictives = {name: parts[name].predictive for name in PARTS}
+    predictives: dict[PartName, Predictive] = {name: parts[name].predictive for name in PARTS}
     if reason := _not_finite(predictives):
         return diverged(run, found.n_parameters, reason, {})
 
@@ -104,9 +104,7 @@ def posterior_result(run: Run, found: Sampled, warnings: tuple[str, ...] = ()) -
     geometry: tuple[Measure, ...] = ()
     if "p_loo" in diagnosis.summary:
         s = diagnosis.summary
-        geometry += (
-            Measure(-1, "effective_parameters", s["p_loo"], s["p_loo_se"], True, 0, {"method": "p_loo"}),
-        )
+        geometry += (Measure(-1, "effective_parameters", s["p_loo"], s["p_loo_se"], True, 0, {"method": "p_loo"}),)
     if found.model is not None and found.theta is not None:
         total = chains * n_draws
         chosen = np.unique(np.linspace(0, total - 1, min(total, MEASURED_DRAWS)).astype(int))
@@ -126,7 +124,7 @@ def posterior_result(run: Run, found: Sampled, warnings: tuple[str, ...] = ()) -
 
 def black_box_result(run: Run, predict: Callable[[Part], Predictive], n_parameters: int) -> RunResult:
     """Judge a black box: its predictions are all there is."""
-    predictives = {name: predict(getattr(run.split, name)) for name in PARTS}
+    predictives: dict[PartName, Predictive] = {name: predict(getattr(run.split, name)) for name in PARTS}
     if reason := _not_finite(predictives):
         return diverged(run, n_parameters, reason, {})
     return _result(run, predictives, n_parameters=n_parameters)
@@ -219,7 +217,11 @@ def _unconverged(geometry: Sequence[Measure]) -> tuple[str, ...]:
     """One warning for each measure that did not converge somewhere."""
     names = dict.fromkeys(m.measure for m in geometry if not m.converged)
     counts = {name: sum(m.measure == name and not m.converged for m in geometry) for name in names}
-    return tuple(f"{name.replace('_', ' ')} did not converge at {n} of the points measured" for name, n in counts.items())
+    return tuple(
+        f"{name.replace('_', ' ')} did not converge"
+        + (f" at {n} of the draws measured" if geometry[-1].draw >= 0 else "")
+        for name, n in counts.items()
+    )
 
 
 def _seconds(run: Run) -> Seconds:

@@ -60,7 +60,7 @@ def model_of(
     Raises:
         SpecError: a conv net for a table, which has no neighbouring pixels.
     """
-    family = family_of(likelihood, n_classes)
+    family = family_of(likelihood, n_classes)  # pyright: ignore[reportArgumentType] - frozen, hence hashable
     k = family.n_outputs
     match predictor:
         case Linear() | Formula():

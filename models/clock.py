@@ -15,9 +15,10 @@ _COMPILING = (
 )
 
 
-def _listen(event: str, seconds: float, **_: object) -> None:
+def _listen(event: str, duration_secs: float, **kwargs: str | int) -> None:
+    del kwargs
     if event in _COMPILING:
-        _local.compiled = getattr(_local, "compiled", 0.0) + seconds
+        _local.compiled = getattr(_local, "compiled", 0.0) + duration_secs
 
 
 jax.monitoring.register_event_duration_secs_listener(_listen)

@@ -31,7 +31,7 @@ def target_of(split: Split, part: Part) -> np.ndarray:
 
 def predict_parts(
     family: Family,
-    eta: Callable[[Part], Array],
+    eta: Callable[[Part], Array | np.ndarray],
     extra: Array,
     split: Split,
     key: PRNGKeyArray,
@@ -68,5 +68,10 @@ def evaluate(predictives: Mapping[PartName, Predictive], split: Split) -> Evalua
     else:
         assert test.mean is not None and test.samples is not None
         lower, upper = np.quantile(test.samples, [0.05, 0.95], axis=1)
-        predictions |= {"mean": test.mean, "lower": lower, "upper": upper, "pit": pit(test.samples, y, seed=None if split.task == "real" else 0)}
+        predictions |= {
+            "mean": test.mean,
+            "lower": lower,
+            "upper": upper,
+            "pit": pit(test.samples, y, seed=None if split.task == "real" else 0),
+        }
     return Evaluation(tuple(metrics), pointwise(test, y, split.task, split.test.rows), predictions)

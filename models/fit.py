@@ -17,18 +17,24 @@ from models.spec import HMC, NUTS, BlackBox, Formula, Optimise, PyMC, SpecError,
 Checkpoints = Mapping[str, Mapping[str, np.ndarray]]
 
 # Settings that are arguments of the compiled program: runs that differ only in these share it.
-TRACED = ("learning_rate", "momentum", "weight_decay", "patience")
+TRACED = ("learning_rate", "momentum", "weight_decay", "clip", "patience")
 
 
 def fit(requests: Sequence[RunRequest], dataset: Dataset, checkpoints: Checkpoints, emit: Emit) -> None:
     """Fit a pack, and emit one `Result` of a `RunResult` for each request, with progress and checkpoints between.
 
-    A run's numbers depend on its request and the dataset alone: not on the other requests, nor on where the run was cut
-    off and resumed. Whatever befalls one run is that run's result (`diverged`, `failed`) and leaves the others unharmed.
+    A run's numbers depend on its request and the dataset alone: not on the other requests, nor on where the run was
+    cut off and resumed. Whatever befalls one run is that run's result (`diverged`, `failed`) and leaves the others
+    unharmed.
     """
-    split_of = functools.lru_cache(maxsize=8)(lambda partition: prepare(dataset, partition))
-    for batch in _batches(requests):
-        for request, result in zip(batch, _fit_batch(batch, split_of, checkpoints, emit), strict=True):
+
+    @functools.lru_cache(maxsize=8)
+    def split_of(partition: Partition) -> Split:
+        return prepare(dataset, partition)
+
+    for batch in _batches(requests, dataset):
+        results = _fit_batch(batch, split_of, checkpoints, emit)  # pyright: ignore[reportArgumentType] - frozen, hence hashable
+        for request, result in zip(batch, results, strict=True):
             emit(Result(request.run_key, result))
 
 
@@ -59,10 +65,15 @@ def cost(request: RunRequest, dataset: Dataset) -> float:
             return 100.0 * n
 
 
-def _batches(requests: Sequence[RunRequest]) -> list[list[RunRequest]]:
-    """One run at a time on a CPU; on an accelerator the optimised ones of a pack together."""
-    together = jax.default_backend() != "cpu" and all(isinstance(r.learner.inference, Optimise) for r in requests)
-    return [list(requests)] if together and requests else [[r] for r in requests]
+def _batches(requests: Sequence[RunRequest], dataset: Dataset) -> list[list[RunRequest]]:
+    """One run at a time on a CPU; on an accelerator the optimised ones that share a program together."""
+    if jax.default_backend() == "cpu":
+        return [[request] for request in requests]
+    batches: dict[str, list[RunRequest]] = {}
+    for request in requests:
+        together = isinstance(request.learner.inference, Optimise)
+        batches.setdefault(program_key(request, dataset) if together else request.run_key, []).append(request)
+    return list(batches.values())
 
 
 def _fit_batch(
@@ -73,10 +84,16 @@ def _fit_batch(
         if isinstance(batch[0].learner.inference, Optimise):
             return fit_optimised(runs)
         return [_fit_one(run, checkpoints.get(run.request.run_key)) for run in runs]
-    except (DataError, SpecError) as error:
-        return [failed(request, str(error)) for request in batch]
     except Exception as error:  # noqa: BLE001 - one run's bug must not take a sweep down: it becomes that run's row
-        return [failed(request, f"{type(error).__name__}: {error}") for request in batch]
+        if len(batch) > 1:  # one of them may be to blame: each by itself, then
+            return [result for request in batch for result in _fit_batch([request], split_of, checkpoints, emit)]
+        return [failed(batch[0], str(error) if isinstance(error, DataError | SpecError) else _named(error))]
+
+
+def _named(error: Exception) -> str:
+    """An exception's class and the first line of its message."""
+    first, *_ = str(error).strip().splitlines() or [""]
+    return f"{type(error).__name__}: {first}" if first else type(error).__name__
 
 
 def _fit_one(run: Run, checkpoint: Mapping[str, np.ndarray] | None) -> RunResult:

@@ -27,7 +27,8 @@ def model_for(run: Run) -> Model:
     """The run's model: the same object for all runs of one program."""
     learner, split = run.request.learner, run.split
     assert learner.likelihood is not None
-    return model_of(learner.predictor, learner.likelihood, split.n_classes, len(split.columns), split.shape)
+    shapes = (split.n_classes, len(split.columns), split.shape)
+    return model_of(learner.predictor, learner.likelihood, *shapes)  # pyright: ignore[reportArgumentType] - frozen, hence hashable
 
 
 def fit_optimised(runs: Sequence[Run]) -> list[RunResult]:
@@ -81,7 +82,8 @@ def _fit_convex(run: Run) -> RunResult:
         return diverged(run, model.n_parameters, "the loss was no longer finite: state a narrower prior", curves)
     warnings = ()
     if not bool(found.converged):
-        warnings = (f"L-BFGS stopped after {steps} steps with gradient norm {float(found.gradient_norm):.1e}: not at the optimum",)
+        size = float(found.gradient_norm)
+        warnings = (f"L-BFGS stopped after {steps} steps with gradient norm {size:.1e}: not at the optimum",)
     scales = prior_scales(run.request.learner, model, len(run.split.train.y))
     return point_result(run, model, found.theta, scales, curves, warnings)
 
@@ -98,7 +100,9 @@ def fit_sampled(run: Run, checkpoint: Mapping[str, np.ndarray] | None) -> RunRes
     else:
         starts = np.zeros((inference.chains, model.n_parameters), np.float32)
     if not np.all(np.isfinite(starts)):
-        return diverged(run, model.n_parameters, "an optimised start was not finite: lower inference.init.learning_rate")
+        return diverged(
+            run, model.n_parameters, "an optimised start was not finite: lower inference.init.learning_rate", {}
+        )
     settings = {
         "warmup": inference.warmup,
         "draws": inference.draws,
@@ -144,10 +148,11 @@ def _optimised_starts(run: Run, model: Model, inference: NUTS | HMC, data: Data)
     rates = rates_of(inference.init)
     starts, shuffles = (jax.random.split(key, inference.chains) for key in (run.keys.init, run.keys.train))
     members = [Member(model.init(a), b, rates, data) for a, b in zip(starts, shuffles, strict=True)]
-    total = inference.chains * inference.init.epochs
+    done = [0] * inference.chains
 
     def report(i: int, epoch: int) -> None:
-        run.progress("epochs", i * inference.init.epochs + epoch, total)
+        done[i] = epoch
+        run.progress("epochs", sum(done), inference.chains * inference.init.epochs)
 
     with run.clock.computing():
         fits = train(program_of(model, inference.init), members, inference.init.epochs, report)
@@ -156,7 +161,7 @@ def _optimised_starts(run: Run, model: Model, inference: NUTS | HMC, data: Data)
 
 @functools.lru_cache(maxsize=64)
 def log_joint_of(model: Model) -> Callable[[Array, tuple[Array, Array, Array]], Array]:
-    """`(theta, (x, y, scales)) -> log joint`, the same function for the same model, so that programs are found again."""
+    """`(theta, (x, y, scales)) -> log joint`: one function for each model, so that programs are found again."""
 
     def log_density(theta: Array, data: tuple[Array, Array, Array]) -> Array:
         x, y, scales = data
@@ -185,6 +190,7 @@ def rates_of(inference: Optimise) -> Rates:
         momentum=inference.momentum,
         weight_decay=inference.weight_decay,
         dropout=inference.dropout,
+        clip=inference.clip or np.inf,
         patience=inference.patience or 0,
     )
     match inference.schedule:

@@ -6,6 +6,7 @@ and GLMs share this vector, and so the same metrics and the same geometry.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -31,7 +32,7 @@ class Model:
 
     family: Family
     init: Callable[[PRNGKeyArray], Array]
-    unravel: Callable[[Array], eqx.Module]
+    unravel: Callable[[Array], Any]
     n_weights: int
     fan_in: np.ndarray
     is_bias: np.ndarray
@@ -65,7 +66,9 @@ class Model:
 
 def build(predictor: Callable[[PRNGKeyArray], eqx.Module], family: Family) -> Model:
     """Flatten a predictor; `predictor` makes a freshly initialised net from a key."""
-    template = eqx.filter_eval_shape(predictor, jax.random.key(0))
+    # An abstract key: describing a net must not start a backend, for Ray forks after this.
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    template = eqx.filter_eval_shape(predictor, key)
     arrays, static = eqx.partition(template, lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct))
     leaves, tree = jax.tree.flatten(arrays)
     sizes = [leaf.size for leaf in leaves]
@@ -76,7 +79,7 @@ def build(predictor: Callable[[PRNGKeyArray], eqx.Module], family: Family) -> Mo
         weights, _ = ravel_pytree(eqx.filter(predictor(key), eqx.is_array))
         return jnp.concatenate([weights, jnp.zeros(len(family.extras), weights.dtype)])
 
-    def unravel(weights: Array) -> eqx.Module:
+    def unravel(weights: Array) -> Any:
         # `split` transposes to one concatenation; slices would transpose to a padded vector each, and their sum.
         parts = [part.reshape(leaf.shape) for part, leaf in zip(jax.lax.split(weights, sizes), leaves, strict=True)]
         return eqx.combine(jax.tree.unflatten(tree, parts), static)

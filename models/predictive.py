@@ -63,18 +63,26 @@ def _mixture(family: Family) -> Callable[..., tuple]:
         if family.probabilities is not None:
             each = jax.vmap(family.probabilities)(eta, extra)
             return log_likelihood, log_density, each, jnp.mean(each, axis=0)
-        assert family.mean is not None and family.sample is not None
-        each = jax.vmap(family.mean)(eta, extra)
+        mean, sample = family.mean, family.sample
+        assert mean is not None
+        assert sample is not None
+        each = jax.vmap(mean)(eta, extra)
         chosen = jnp.arange(N_SAMPLES) * len(eta) // N_SAMPLES
         keys = jax.random.split(key, N_SAMPLES)
-        samples = jax.lax.map(lambda a: family.sample(a[0], eta[a[1]], extra[a[1]]), (keys, chosen))
+        samples = jax.lax.map(lambda a: sample(a[0], eta[a[1]], extra[a[1]]), (keys, chosen))
         return log_likelihood, log_density, each[..., None], jnp.mean(each, axis=0), samples.T
 
     return jax.jit(mixture)
 
 
 def predict_draws(
-    family: Family, eta: Array, extra: Array, y: Array, key: PRNGKeyArray, location: float, scale: float
+    family: Family,
+    eta: Array | np.ndarray,
+    extra: Array,
+    y: Array | np.ndarray,
+    key: PRNGKeyArray,
+    location: float,
+    scale: float,
 ) -> DrawPredictions:
     """Mix s draws' predictions of n rows equally, and bring them to the target's own units.
 

@@ -210,6 +210,7 @@ class Optimise(Settings):
 
     `weight_decay` w on a flat prior is the Gaussian prior N(0, 1 / (n w)) over the weights. `adamw` decouples it from
     the gradient (Loshchilov and Hutter 2019), and then it is a prior in name only. `batch_size` None is the full batch.
+    `clip` scales a longer gradient down to this Euclidean norm.
     `patience` stops a run when the validation loss has not improved for as many epochs, and keeps the best epoch's
     parameters. `lbfgs` is full batch, float64, and stops by its gradient: the convex control.
     """
@@ -223,6 +224,7 @@ class Optimise(Settings):
     batch_size: Count | None = 32
     weight_decay: NonNegative = 0.0
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    clip: Positive | None = None
     patience: Count | None = None
 
     @model_validator(mode="after")
@@ -321,8 +323,11 @@ class Learner(Settings):
             )
         if isinstance(self.inference, NUTS | HMC) and isinstance(self.prior, Flat):
             raise ValueError("sampling a net needs a proper prior: set prior.kind to 'normal'")
-        if isinstance(self.inference, NUTS | HMC) and self.inference.init.weight_decay:
-            raise ValueError("the prior already holds the weights back: set inference.init.weight_decay to 0")
+        if isinstance(self.inference, NUTS | HMC):
+            if self.inference.init.weight_decay:
+                raise ValueError("the prior already holds the weights back: set inference.init.weight_decay to 0")
+            if self.inference.init.optimiser == "lbfgs":
+                raise ValueError("lbfgs starts all chains alike: set inference.init.optimiser to 'adam' or 'sgd'")
         if isinstance(self.inference, Optimise):
             if self.inference.weight_decay and not isinstance(self.prior, Flat):
                 raise ValueError("a weight decay is a Gaussian prior: state prior or weight_decay, not both")

@@ -56,12 +56,15 @@ def two_moons(n: int = 500, noise: float = 0.2, seed: int = 0) -> SyntheticTask:
         DataError: fewer than 2 rows, or noise that is not positive.
     """
     _check(n=n // 2, noise=noise)
-    x, y = (np.asarray(values) for values in make_moons(n, noise=noise, random_state=seed))
+    moons: tuple[np.ndarray, np.ndarray] = make_moons(n, noise=noise, random_state=seed)  # pyright: ignore[reportAssignmentType]
+    x, y = moons
     nodes, weights = np.polynomial.legendre.leggauss(400)
     t = np.pi * (nodes + 1) / 2
     arcs = (np.stack([np.cos(t), np.sin(t)], 1), np.stack([1 - np.cos(t), 0.5 - np.sin(t)], 1))
     squares = (cdist(x, arc, "sqeuclidean") for arc in arcs)
-    log_density = np.stack([logsumexp(-0.5 * square / noise**2, axis=1, b=weights) for square in squares], axis=1)
+    log_density = np.stack(
+        [np.asarray(logsumexp(-0.5 * square / noise**2, axis=1, b=weights)) for square in squares], 1
+    )
     log_posterior = log_density - logsumexp(log_density, axis=1, keepdims=True)
     dataset = _table("two-moons", x, y.astype(np.int64), classes=("outer", "inner"))
     return SyntheticTask(dataset, {"noise": np.array(noise)}, log_posterior[np.arange(n), y])

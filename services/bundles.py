@@ -241,5 +241,5 @@ def read(path: Path) -> Bundle:
 
 def _damaged(path: Path, what: str) -> DamagedError:
     return DamagedError(
-        f"bundle {path} is damaged ({what}): `basin store rebuild` sets it aside, and the next command fits its run again"
+        f"bundle {path} is damaged ({what}): `basin store rebuild` sets it aside, and its run is fitted again"
     )

@@ -2,11 +2,14 @@
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal, Never
 
 import typer
 from rich.console import Console
+from typer.exceptions import TyperException
 
 # Heavy imports (JAX, PyMC, Ray, Altair) wait inside the commands, so that --help and mistakes are answered at once.
 from cluster.errors import ClusterError
@@ -16,9 +19,17 @@ from services.settings import settings
 
 app = typer.Typer(
     name="basin",
-    help="Compare deterministic nets, Bayesian nets and Bayesian GLMs on your data, and learn which to trust and why.",
+    help="""Compare deterministic nets, Bayesian nets and Bayesian GLMs on your data, and learn which to trust and why.
+
+Begin with:
+
+  basin compare digits --budget quick
+  basin data show houses.csv --target price
+  basin compare houses.csv --target price --report report.html
+
+Each command has its own --help.""",
     no_args_is_help=True,
-    rich_markup_mode="markdown",
+    rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -45,10 +56,6 @@ TargetOption = Annotated[str | None, typer.Option("--target", "-t", help="Column
 TaskOption = Annotated[TaskName | None, typer.Option("--task", help="State the task instead of inferring it.")]
 
 
-class Interrupted(Exception):
-    """Ctrl-C, after what was finished has been kept."""
-
-
 @app.command()
 def compare(
     dataset: Annotated[
@@ -67,6 +74,9 @@ def compare(
     workers: Annotated[
         int | None, typer.Option("--workers", "-w", min=0, help="Ray actors; 0 works in this process, without Ray.")
     ] = None,
+    gpus: Annotated[
+        float, typer.Option("--gpus", min=0, help="Share of a GPU for each net's worker, such as 0.5; 0 is none.")
+    ] = 0.0,
     address: Annotated[
         str | None, typer.Option("--address", help="HOST:PORT of a Ray cluster. [env: BASIN_ADDRESS]")
     ] = None,
@@ -77,13 +87,15 @@ def compare(
 ) -> None:
     """Fit all learners on the same splits of DATASET, compare them, and say which to trust.
 
-    Runs that are stored already are not fitted again: the same command goes on where it was stopped.
+    Runs that are stored already are not fitted again:
+    the same command goes on where it was stopped.
 
-        basin compare digits --budget quick
+      basin compare digits --budget quick
+      basin compare houses.csv --target price --report report.html
+      basin compare iris --learners mlp-adam,glm-bayes --json iris.json
+      basin compare two-moons:n=300 --learners svm,my-net.yaml --workers 0
 
-        basin compare house-prices.csv --target price --report report.html
-
-        basin compare iris --learners mlp-adam,glm-bayes,my-net.yaml --json iris.json
+    A learner file begins with `basin learners mlp-adam > my-net.yaml`.
     """
     if schema:
         compare_schema()
@@ -91,7 +103,7 @@ def compare(
     if dataset is None:
         raise typer.BadParameter("name a dataset: a file, or one of `basin data list`", param_hint="DATASET")
     compare_dataset(
-        dataset, target, task, learners, budget, splits, seeds, workers, address, store, json_file, report
+        dataset, target, task, learners, budget, splits, seeds, workers, gpus, address, store, json_file, report
     )
 
 
@@ -104,6 +116,7 @@ def compare_dataset(
     splits: int | None,
     seeds: int | None,
     workers: int | None,
+    gpus: float,
     address: str | None,
     store: Path | None,
     json_file: Path | None,
@@ -111,20 +124,34 @@ def compare_dataset(
 ) -> None:
     """The body of `compare`, with JAX's environment set before JAX is imported."""
     environment = settings()
-    apply_environment(Resources(), environment.cache)
+    _check_outputs(json_file, report)
+    if address and workers == 0:
+        raise ServiceError(
+            "--workers 0 works in this process, so no cluster is asked: leave --address or --workers out"
+        )
+    _make_cache(environment.cache)
+    try:
+        resources = Resources(gpus=gpus)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--gpus") from None
+    # Workers have devices of their own: this process takes one only where it does the work.
+    apply_environment(resources if workers == 0 else Resources(), environment.cache)
+    # What is asked is checked before what takes seconds to import.
+    from services.learners import EFFORTS, choose, default_names
+
+    named = _names(learners)
+    chosen = choose(named, budget) if named else []
+    from services.datasets import load
+
+    data = load(name, cache=environment.cache, target=target, task=task)
+    chosen = chosen or choose(default_names(data.shape is not None), budget)
     from cluster.executor import InProcessExecutor
     from services import compare as job
-    from services.datasets import load
-    from services.learners import EFFORTS, choose
     from services.progress import ProgressView
     from services.store import writing
     from services.terminal import print_document
 
-    for path in (json_file, report):
-        _check_writable(path)
-    data = load(name, cache=environment.cache, target=target, task=task)
     effort = EFFORTS[budget]
-    chosen = choose([part for part in (learners or "").split(",") if part], budget, data.shape is not None)
     plan = job.plan(data, chosen, budget, splits or effort.splits, seeds or effort.seeds)
     folder = store or environment.store
     errors = Console(stderr=True)
@@ -142,20 +169,22 @@ def compare_dataset(
             executor = InProcessExecutor()
         with executor, ProgressView(waiting, errors) as view:
             try:
-                compared = job.compare(plan, writer, executor, view.consume, n_workers=max(1, n_workers))
+                compared = job.compare(
+                    plan, writer, executor, view.consume, n_workers=max(1, n_workers), resources=resources
+                )
             except KeyboardInterrupt:
-                raise Interrupted(
+                raise typer.Abort(
                     f"interrupted: finished runs are kept in {folder}; the same command goes on from here"
                 ) from None
     print_document(compared.document, Console())
     if json_file:
-        _write_json(json_file, compared.document)
+        with _writing(json_file, errors):
+            _write_json(json_file, compared.document)
     if report:
         from services.report import write_report
 
-        write_report(compared.document, compared.evidence, report)
-    for path in filter(None, (json_file, report)):
-        errors.print(f"wrote {path}", highlight=False)
+        with _writing(report, errors):
+            write_report(compared.document, compared.evidence, report)
     if not any(learner.runs.finished for learner in compared.document.learners):
         raise typer.Exit(1)
 
@@ -164,15 +193,41 @@ def _warn(errors: Console, text: str) -> None:
     errors.print(f"warning: {text}", highlight=False, markup=False, soft_wrap=True)
 
 
-def _check_writable(path: Path | None) -> None:
+def _names(text: str | None) -> list[str]:
+    return [part.strip() for part in (text or "").split(",") if part.strip()]
+
+
+def _make_cache(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ServiceError(
+            f"cannot make the cache folder {path}: {error.strerror}; name another one by BASIN_CACHE"
+        ) from error
+
+
+def _check_outputs(*paths: Path | None) -> None:
     """Refuse before hours of fitting what could not be written after them."""
-    if path is None:
-        return
-    folder = path.parent
-    if not folder.is_dir():
-        raise ServiceError(f"cannot write {path}: there is no folder {folder}; make it first")
-    if path.is_dir() or not os.access(folder, os.W_OK):
-        raise ServiceError(f"cannot write {path}: it is a folder, or {folder} is not writable; name another file")
+    for path in filter(None, paths):
+        folder = path.parent
+        if not folder.is_dir():
+            raise ServiceError(f"cannot write {path}: there is no folder {folder}; make it first")
+        if path.is_dir():
+            raise ServiceError(f"cannot write {path}: it is a folder; name a file in it")
+        if not os.access(path if path.exists() else folder, os.W_OK):
+            raise ServiceError(f"cannot write {path}: permission denied; name another file")
+
+
+@contextmanager
+def _writing(path: Path, errors: Console) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ServiceError(
+            f"cannot write {path}: {error.strerror or error}; all runs are stored, so the same command with another "
+            "file writes it without fitting anything"
+        ) from error
+    errors.print(f"wrote {path}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _write_json(path: Path, document: Any) -> None:
@@ -184,15 +239,25 @@ def _write_json(path: Path, document: Any) -> None:
 
 @data_app.command("list")
 def list_data() -> None:
-    """List the datasets by name, with their licences and where they come from."""
+    """List the datasets by name; `basin data show NAME` says more of each.
+
+    Beside these go files (CSV, TSV, Parquet, Arrow, NPZ), openml:ID or openml:NAME,
+    random-labels:NAME, and synthetic ones with parameters, as in two-moons:n=300,noise=0.1.
+    The variable BASIN_DATA names a folder of further ones.
+    """
     from rich.table import Table
 
     from services.datasets import listing
 
-    table = Table("name", "about", "source", "licence", box=None, pad_edge=False)
+    table = Table("name", "about", box=None, pad_edge=False)
     for info in listing():
-        table.add_row(info.name, info.about, info.source, info.licence)
-    Console().print(table)
+        table.add_row(info.name, info.about)
+    console = Console()
+    console.print(table)
+    console.print(
+        "\nShape, source and licence: basin data show NAME. Files, openml:ID and more: basin data list --help.",
+        highlight=False,
+    )
 
 
 @data_app.command("show")
@@ -201,7 +266,15 @@ def show_data(
     target: TargetOption = None,
     task: TaskOption = None,
 ) -> None:
-    """Show what Basin makes of a dataset: shape, task, target, missing values, licence, where from, and notes."""
+    """Show what Basin makes of a dataset: shape, task, target, missing values, licence, where from, and notes.
+
+    For example:
+
+      basin data show digits
+      basin data show houses.csv --target price
+
+    A table in a file needs --target.
+    """
     from services.datasets import describe
     from services.terminal import print_description
 
@@ -211,39 +284,50 @@ def show_data(
 
 @app.command()
 def results(
-    table: Annotated[str, typer.Argument(help="runs, metrics, curves, diagnostics, geometry, pointwise, comparisons.")] = "runs",
-    where: Annotated[list[str] | None, typer.Option("--where", help="Condition such as learner=mlp-sgd or value>0.9.")] = None,
+    table: Annotated[
+        str, typer.Argument(help="runs, metrics, curves, diagnostics, geometry, pointwise, comparisons.")
+    ] = "runs",
+    where: Annotated[
+        list[str] | None, typer.Option("--where", help="Condition such as learner=mlp-sgd or value>0.9.")
+    ] = None,
     select: Annotated[str | None, typer.Option("--select", help="Columns, separated by commas.")] = None,
-    sort: Annotated[str | None, typer.Option("--sort", help="Columns, separated by commas; a minus before one sorts down.")] = None,
+    sort: Annotated[
+        str | None, typer.Option("--sort", help="Columns, separated by commas; a minus before one sorts down.")
+    ] = None,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="At most this many rows.")] = None,
-    form: Annotated[Literal["table", "json", "csv", "parquet"], typer.Option("--format", help="How to print.")] = "table",
+    form: Annotated[
+        Literal["table", "json", "csv", "parquet"], typer.Option("--format", help="How to print.")
+    ] = "table",
     store: StoreOption = None,
 ) -> None:
     """Query the stored tables.
 
-        basin results runs --select learner,split,seed,status,wall_seconds
+    For example:
 
-        basin results metrics --where part=test --where metric=log_score --sort -value --format csv
+      basin results runs --select learner,split,status,wall_seconds
+      basin results runs --where status=diverged --select learner,error
+      basin results metrics --where part=test --where metric=log_score
+      basin results geometry --sort -value --limit 9 --format csv
+
+    Every table of runs has the columns dataset, learner, kind, split and seed as well.
     """
     from services.results import query, write
     from services.store import Store
 
-    def names(text: str | None) -> list[str]:
-        return [part for part in (text or "").split(",") if part]
-
-    found = query(Store(store or settings().store), table, where or [], names(select), names(sort), limit)
-    console = Console()
-    write(found, form, sys.stdout.buffer, width=console.width)
+    found = query(Store(store or settings().store), table, where or [], _names(select), _names(sort), limit)
+    write(found, form, sys.stdout.buffer, width=Console().width)
 
 
 @store_app.command()
 def rebuild(store: StoreOption = None) -> None:
     """Make the tables again from the bundles; damaged bundles are set aside, and their runs will be fitted again."""
-    from services.store import writing
+    from services.store import Store, writing
 
-    with writing(store or settings().store) as writer:
+    folder = store or settings().store
+    Store(folder)  # `writing` would make one where there is none
+    with writing(folder) as writer:
         n = writer.rebuild()
-        Console().print(f"{n} runs are in the tables again", highlight=False)
+        Console().print(f"{n} run{' is' if n == 1 else 's are'} in the tables again", highlight=False)
         for name in writer.set_aside:
             _warn(Console(stderr=True), f"{name} was damaged, and is in damaged/ now")
 
@@ -266,17 +350,27 @@ def learner_schema() -> None:
 
 @app.command("learners")
 def list_learners(
-    name: Annotated[str | None, typer.Argument(help="Print this learner's settings as YAML, a file to start from.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="Print this learner's settings as YAML, a file to start from.")
+    ] = None,
     budget: Annotated[Budget, typer.Option("--budget", "-b")] = "standard",
 ) -> None:
-    """List the learners by name, or print one's settings."""
+    """List the learners by name, or print one's settings.
+
+    To compare with settings of your own:
+
+      basin learners mlp-adam > my-net.yaml
+      basin compare iris --learners mlp-adam,my-net.yaml
+
+    Change the name in the file, too. `basin schema learner` has all settings for an editor.
+    """
     import yaml
     from rich.table import Table
 
     from services.learners import choose, presets
 
     if name:
-        (learner,) = choose([name], budget, has_shape=True)
+        (learner,) = choose([name], budget)
         typer.echo(yaml.safe_dump(learner.model_dump(mode="json"), sort_keys=False).rstrip())
         return
     table = Table("name", "kind", "predictor", "inference", box=None, pad_edge=False)
@@ -293,42 +387,41 @@ def _print_json(value: Any) -> None:
 
 def main() -> None:
     """Run the command; a fault that a person can mend is one message and a non-zero exit, never a stack trace."""
-    debug = "--debug" in sys.argv
-    if debug:
-        sys.argv.remove("--debug")
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
-        app(standalone_mode=False)
-    except typer.Exit as ended:
-        sys.exit(ended.exit_code)
-    except typer.Abort:
-        _end("interrupted", 130)
-    except Interrupted as interrupted:
-        _end(str(interrupted), 130)
-    except KeyboardInterrupt:
-        _end("interrupted", 130)
+        # Typer returns the status of an exit, 130 after Ctrl-C, and else what the command returned.
+        status = app(arguments, prog_name="basin", standalone_mode=False)
+    except typer.Abort as aborted:
+        _end(str(aborted) or "interrupted", 130)
     except Exception as error:
-        if debug:
+        if len(arguments) < len(sys.argv) - 1:
             raise
         _end(*_told(error))
+    if status == 130:
+        _end("interrupted", 130)
+    sys.exit(status)
 
 
 def _told(error: Exception) -> tuple[str, int]:
     """A message and an exit status."""
-    import click
-
+    if isinstance(error, TyperException):
+        context = getattr(error, "ctx", None)
+        hint = f" (see `{context.command_path} --help`)" if context else ""
+        message = error.format_message().replace("Value error, ", "")
+        return message and f"{message.rstrip('.')}{hint}", error.exit_code
+    # Those that only arise once their modules are imported.
     from models.dataset import DataError
     from models.spec import SpecError
 
-    if isinstance(error, click.ClickException):
-        return error.format_message(), error.exit_code
     if isinstance(error, ServiceError | ClusterError | DataError | SpecError):
         return str(error), 2
     return f"{type(error).__name__}: {error} (this is a fault in Basin; --debug shows where)", 1
 
 
 def _end(message: str, status: int) -> Never:
+    prefix = "" if status == 130 else "error: "
     for line in message.splitlines():
-        Console(stderr=True).print(f"error: {line}" if status != 130 else line, highlight=False, markup=False, soft_wrap=True)
+        Console(stderr=True).print(f"{prefix}{line}", highlight=False, markup=False, emoji=False, soft_wrap=True)
     sys.exit(status)
 
 

@@ -10,12 +10,13 @@ from pathlib import Path
 import polars as pl
 
 from cluster.executor import Executor
+from cluster.resources import Resources
 from models.build import model_of
 from models.dataset import Dataset, Partition
 from models.events import Event
 from models.preparation import prepare
 from models.result import RunRequest
-from models.spec import SCHEMA_VERSION, BlackBox, Learner, digest, resolve
+from models.spec import SCHEMA_VERSION, BlackBox, Learner, SpecError, digest, resolve
 from services.document import DatasetFacts, Document, Invocation, gather_warnings
 from services.evidence import gather
 from services.figures import Evidence
@@ -40,9 +41,7 @@ class Plan:
 
     def words(self) -> dict[str, str]:
         """Each run in words, by its key."""
-        return {
-            r.run_key: f"{r.learner.name}, split {r.partition.index}, seed {r.seed}" for r in self.requests
-        }
+        return {r.run_key: f"{r.learner.name}, split {r.partition.index}, seed {r.seed}" for r in self.requests}
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,11 @@ def plan(dataset: Dataset, learners: Sequence[Learner], budget: str, splits: int
     for learner in resolved:
         if not isinstance(learner.predictor, BlackBox):
             assert learner.likelihood is not None
-            model_of(learner.predictor, learner.likelihood, dataset.n_classes, len(first.columns), dataset.shape)
+            shapes = (dataset.n_classes, len(first.columns), dataset.shape)
+            try:
+                model_of(learner.predictor, learner.likelihood, *shapes)  # pyright: ignore[reportArgumentType] - hashable
+            except SpecError as error:
+                raise SpecError(f"learner {learner.name!r}: {error}") from None
     requests = tuple(
         RunRequest(learner, Partition(index=split), seed, dataset.fingerprint)
         for learner in resolved
@@ -83,6 +86,7 @@ def compare(
     on_event: Callable[[Event], None],
     *,
     n_workers: int,
+    resources: Resources,
 ) -> Compared:
     """Fit what the store lacks, and compare all runs of the plan.
 
@@ -90,7 +94,16 @@ def compare(
         StoreError: the store cannot be written to.
         ClusterError: no worker can be had.
     """
-    outcome = run(plan.requests, plan.dataset, writer, executor, on_event, sweep="compare", n_workers=n_workers)
+    outcome = run(
+        plan.requests,
+        plan.dataset,
+        writer,
+        executor,
+        on_event,
+        sweep="compare",
+        n_workers=n_workers,
+        resources=resources,
+    )
     names = [learner.name for learner in plan.learners]
     rows = collect(writer, [request.run_key for request in plan.requests])
     summary = summarise(rows, names, plan.dataset.task)

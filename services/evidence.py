@@ -5,7 +5,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import polars as pl
 import xarray as xr
+from scipy.stats import rankdata
 
+from models.chains import MIN_DRAWS
 from models.convergence import convergence
 from models.scoring import reliability_curve
 from models.spec import Task
@@ -29,7 +31,7 @@ def gather(store: Store, rows: Rows, names: Sequence[str], task: Task) -> Eviden
             continue
         reliability += list(_reliability(name, [store.bundle(key).predictions() for key in keys], task))
         posterior = store.bundle(keys[0]).posterior()
-        if posterior is not None:
+        if posterior is not None and posterior["sample_stats"].sizes["draw"] >= MIN_DRAWS:
             ranks += list(_ranks(name, posterior))
             energies += list(_energies(name, posterior))
     return Evidence(
@@ -62,8 +64,10 @@ def _reliability(name: str, predictions: Sequence[dict[str, np.ndarray]], task: 
 
 def _measures(rows: Rows, labels: pl.DataFrame) -> pl.DataFrame:
     """One value per run and measure, the median over draws, against the run's train minus test log score."""
-    scores = rows.metrics.filter(metric="log_score").pivot("part", index="run_key", values="value")
-    gaps = scores.select("run_key", gap=pl.col("train") - pl.col("test"))
+    train, test = (
+        rows.metrics.filter(metric="log_score", part=part).select("run_key", "value") for part in ("train", "test")
+    )
+    gaps = train.join(test, on="run_key", suffix="_test").select("run_key", gap=pl.col("value") - pl.col("value_test"))
     measured = rows.geometry.filter(pl.col("measure").is_in(MEASURE_NAMES) & pl.col("converged"))
     medians = measured.group_by("run_key", "measure", maintain_order=True).agg(pl.col("value").median())
     return medians.join(labels, on="run_key").join(gaps, on="run_key").select(*MEASURES)
@@ -71,14 +75,21 @@ def _measures(rows: Rows, labels: pl.DataFrame) -> pl.DataFrame:
 
 def _losses(store: Store, labels: pl.DataFrame) -> pl.DataFrame:
     curves = store.scan("curves").join(labels.lazy(), on="run_key").sort("learner", "run", "step")
-    return curves.select("learner", "run", "step", train="train_loss", validation="validation_loss").select(*LOSSES).collect()
+    return (
+        curves.select("learner", "run", "step", train="train_loss", validation="validation_loss")
+        .select(*LOSSES)
+        .collect()
+    )
 
 
 def _ranks(name: str, posterior: xr.DataTree) -> Iterator[tuple]:
-    """Histogram of each chain's share of the ranks of the quantity that mixes worst (Vehtari et al. 2021, section 4.1)."""
+    """Histogram of each chain's ranks among all draws, of the quantity that mixes worst.
+
+    Vehtari et al. (2021), section 4.1: ties have their average rank.
+    """
     group = "predictions" if "predictions" in posterior.children else "posterior"
     best: tuple[float, str, np.ndarray] | None = None
-    for variable, values in posterior[group].data_vars.items():
+    for values in posterior[group].data_vars.values():
         draws = np.asarray(values.transpose("chain", "draw", ...), float)
         flat = draws.reshape(*draws.shape[:2], -1)
         r_hat = np.nan_to_num(convergence(flat).r_hat, nan=0.0, posinf=np.inf)
@@ -88,7 +99,7 @@ def _ranks(name: str, posterior: xr.DataTree) -> Iterator[tuple]:
     if best is None:
         return
     _, quantity, draws = best
-    ranks = draws.ravel().argsort().argsort().reshape(draws.shape) + 0.5
+    ranks = rankdata(draws, axis=None).reshape(draws.shape) - 0.5
     edges = np.linspace(0.0, 1.0, RANK_BINS + 1)
     for chain, shares in enumerate(ranks / draws.size):
         counts, _ = np.histogram(shares, edges)
@@ -102,7 +113,9 @@ def _label(values: xr.DataArray, position: int) -> str:
     if not dims:
         return str(values.name)
     index = np.unravel_index(position, [values.sizes[d] for d in dims])
-    places = ", ".join(f"{d} {values[d].values[i] if d in values.coords else i}" for d, i in zip(dims, index, strict=True))
+    places = ", ".join(
+        f"{d} {values[d].values[i] if d in values.coords else i}" for d, i in zip(dims, index, strict=True)
+    )
     return f"{values.name} at {places}"
 
 

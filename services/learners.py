@@ -58,10 +58,17 @@ NET_PRIOR = Normal(scale=1.7, scaling="fan-in", bias_scale=1.0)
 def presets(budget: Budget) -> dict[str, Learner]:
     """Every named learner, at the effort of a budget."""
     e = EFFORTS[budget]
+    # Small tables are overfitted in a few epochs: the best validation epoch is kept.
     sgd = Optimise(
-        optimiser="sgd", learning_rate=0.05, schedule=Cosine(warmup=0.05), epochs=e.epochs, weight_decay=1e-4
+        optimiser="sgd",
+        learning_rate=0.05,
+        clip=1.0,
+        schedule=Cosine(warmup=0.05),
+        epochs=e.epochs,
+        weight_decay=1e-4,
+        patience=e.epochs // 2,
     )
-    adam = Optimise(optimiser="adam", learning_rate=3e-3, schedule=Cosine(), epochs=e.epochs, weight_decay=1e-4)
+    adam = sgd.model_copy(update={"optimiser": "adam", "learning_rate": 3e-3, "clip": None, "schedule": Cosine()})
     members = Optimise(optimiser="adam", learning_rate=5e-3, schedule=Cosine(), epochs=e.epochs // 2)
     learners = (
         Learner(name="mlp-sgd", predictor=NET, inference=sgd),
@@ -69,7 +76,9 @@ def presets(budget: Budget) -> dict[str, Learner]:
             name="mlp-sgd-large-batch",
             predictor=NET,
             # As many epochs again for every doubling would be fair to its few steps; four times is what it gets.
-            inference=sgd.model_copy(update={"batch_size": 512, "epochs": 4 * e.epochs, "learning_rate": 0.1}),
+            inference=sgd.model_copy(
+                update={"batch_size": 512, "epochs": 4 * e.epochs, "learning_rate": 0.1, "patience": 2 * e.epochs}
+            ),
         ),
         Learner(name="mlp-adam", predictor=NET, inference=adam),
         Learner(name="convnet", predictor=ConvNet(), inference=adam),
@@ -104,7 +113,7 @@ def default_names(has_shape: bool) -> list[str]:
     return [name for name in presets("quick") if name != "convnet" or has_shape]
 
 
-def choose(names: Sequence[str], budget: Budget, has_shape: bool) -> list[Learner]:
+def choose(names: Sequence[str], budget: Budget) -> list[Learner]:
     """Learners by preset name or by the path of a YAML or JSON file that holds one learner or a list of them.
 
     Raises:
@@ -112,7 +121,7 @@ def choose(names: Sequence[str], budget: Budget, has_shape: bool) -> list[Learne
     """
     known = presets(budget)
     chosen: list[Learner] = []
-    for name in names or default_names(has_shape):
+    for name in names:
         if name in known:
             chosen.append(known[name])
         elif name.endswith((".yaml", ".yml", ".json")):

@@ -11,6 +11,7 @@ from models.dataset import Dataset
 from models.events import Checkpoint, Event, Result
 from models.fit import cost, fit, program_key
 from models.result import RunRequest, RunResult, Seconds
+from models.spec import Net
 from services.bundles import Record
 from services.provenance import provenance
 from services.store import Writer
@@ -61,7 +62,7 @@ def run(
         executor: where the work is done.
         on_event: told of everything that happens; of a result after it is stored. A lost run is a failed result.
         sweep: the name that the runs are stored under.
-        resources: what each run asks of a worker.
+        resources: what each net's run asks of a worker; formulas and black boxes take one CPU.
         width: the most runs that travel together.
         n_workers: how many workers share the work.
         work: what fits a pack, by the contract of `cluster.executor.Work`.
@@ -76,7 +77,14 @@ def run(
     stored = writer.stored(plan)
     missing = {key: request for key, request in plan.items() if key not in stored}
     items = [
-        Item(key, request, program_key(request, dataset), dataset.fingerprint, cost(request, dataset), resources)
+        Item(
+            key,
+            request,
+            program_key(request, dataset),
+            dataset.fingerprint,
+            cost(request, dataset),
+            resources if isinstance(request.learner.predictor, Net) else ONE_CPU,
+        )
         for key, request in missing.items()
     ]
     checkpoints = {key: arrays for key in missing if (arrays := writer.load_checkpoint(key)) is not None}

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -69,7 +69,8 @@ def summarise(rows: Rows, names: Sequence[str], task: Task) -> Summary:
     sizes = _sizes(rows.metrics) if finished else {"train": 2, "validation": 2, "test": 2}
     learners = tuple(_learner(rows.runs.filter(learner=name), rows, name, task, sizes) for name in names)
     ranked = {
-        metric: _compare(rows, names, metric, sizes) if finished else () for metric in ("log_score", SECOND_METRIC[task])
+        metric: _compare(rows, names, metric, sizes) if finished else ()
+        for metric in ("log_score", SECOND_METRIC[task])
     }
     estimates = {name: _score(rows.metrics.filter(learner=name), "test", "log_score", sizes) for name in names}
     trust = {each.name: _trust(each, rows.metrics.filter(learner=each.name), sizes) for each in learners}
@@ -153,7 +154,10 @@ def _posterior(runs: pl.DataFrame) -> Posterior | None:
     if judged.is_empty():
         return None
     worst = judged.select(
-        pl.col("r_hat_max").max(), pl.col("ess_min").min(), pl.col("divergences").sum(), pl.col("n_chains", "n_draws").min()
+        pl.col("r_hat_max").max(),
+        pl.col("ess_min").min(),
+        pl.col("divergences").sum(),
+        pl.col("n_chains", "n_draws").min(),
     )
     return Posterior(**worst.row(0, named=True))
 
@@ -162,7 +166,7 @@ def _learner(runs: pl.DataFrame, rows: Rows, name: str, task: Task, sizes: Mappi
     metrics, geometry = rows.metrics.filter(learner=name), rows.geometry.filter(learner=name)
     counts = dict(runs["status"].value_counts().iter_rows())
     kind: Kind = runs["kind"][0]
-    n_parameters = runs.filter(status="finished")["n_parameters"].max()
+    sizes_found = runs.filter(status="finished")["n_parameters"].to_list()
     return LearnerResult(
         name=name,
         kind=kind,
@@ -177,9 +181,9 @@ def _learner(runs: pl.DataFrame, rows: Rows, name: str, task: Task, sizes: Mappi
             hessian_trace=_curvature(geometry, CURVATURES[1], sizes),
         ),
         effective_parameters=_effective(geometry, sizes),
-        n_parameters=None if kind == "baseline" else n_parameters,
+        n_parameters=None if kind == "baseline" else max(sizes_found, default=None),
         posterior=_posterior(runs),
-        seconds=runs["wall_seconds"].sum(),
+        seconds=sum(runs["wall_seconds"].to_list()),
         runs=RunCounts(**{status: counts.get(status, 0) for status in ("finished", "diverged", "failed")}),
         warnings=_warnings(runs),
     )
@@ -187,18 +191,24 @@ def _learner(runs: pl.DataFrame, rows: Rows, name: str, task: Task, sizes: Mappi
 
 def _warnings(runs: pl.DataFrame) -> tuple[str, ...]:
     """Each warning once: alike ones of several runs are told by the first, with how many runs say so."""
-    alike: dict[str, list[str]] = {}
-    for row in runs.iter_rows(named=True):
-        texts = row["warnings"] or []
-        if row["status"] != "finished":
-            texts = [*texts, f"{row['status']}: {row['error']}"]
+    by_run = [_texts(row) for row in runs.iter_rows(named=True)]
+    if len(by_run) == 1:
+        return tuple(dict.fromkeys(by_run[0]))
+    alike: dict[str, dict[int, list[str]]] = {}
+    for i, texts in enumerate(by_run):
         for text in texts:
-            alike.setdefault(re.sub(r"\d[\d.,]*", "#", text), []).append(text)
-    n = len(runs)
-    return tuple(
-        texts[0] if n == 1 else f"{len(texts)} of {n} runs{', such as' if len(set(texts)) > 1 else ''}: {texts[0]}"
-        for texts in alike.values()
-    )
+            alike.setdefault(re.sub(r"\d[\d.,]*", "#", text), {}).setdefault(i, []).append(text)
+    told = []
+    for saying in alike.values():
+        texts = [text for each in saying.values() for text in each]
+        told.append(f"{len(saying)} of {len(by_run)} runs{', such as' if len(set(texts)) > 1 else ''}: {texts[0]}")
+    return tuple(told)
+
+
+def _texts(run: Mapping[str, Any]) -> list[str]:
+    """What a run's row warns of, its failure among it."""
+    ended = [] if run["status"] == "finished" else [f"{run['status']}: {run['error']}"]
+    return [*(run["warnings"] or []), *ended]
 
 
 def _trust(learner: LearnerResult, metrics: pl.DataFrame, sizes: Mapping[str, int]) -> Trust:
@@ -218,7 +228,10 @@ def _compare(rows: Rows, names: Sequence[str], metric: str, sizes: Mapping[str, 
     finished = [n for n in names if not rows.metrics.filter(learner=n).is_empty()]
     tests = rows.metrics.filter(part="test", metric=metric)
     index = rows.runs.select("split", "seed").unique().sort("split", "seed")
-    values = {name: _grid(index.join(tests.filter(learner=name), on=["split", "seed"], how="left"), "value") for name in finished}
+    values = {
+        name: _grid(index.join(tests.filter(learner=name), on=["split", "seed"], how="left"), "value")
+        for name in finished
+    }
     column = criterion(metric).rows
     scores = {
         (learner, split, seed): frame[column].to_numpy()
@@ -250,7 +263,9 @@ def _flatness(rows: Rows, sizes: Mapping[str, int]) -> str | None:
         return None
     scores = rows.metrics.filter(metric="log_score").pivot("part", index="run_key", values="value")
     top = rows.geometry.filter((pl.col("measure") == "hessian_top_eigenvalue") & pl.col("converged"))
-    table = nets.select("run_key", "split").join(scores, on="run_key").join(top.select("run_key", "value"), on="run_key")
+    table = (
+        nets.select("run_key", "split").join(scores, on="run_key").join(top.select("run_key", "value"), on="run_key")
+    )
     found = rank_correlation(
         table["value"].to_numpy(),
         (table["train"] - table["test"]).to_numpy(),

@@ -1,4 +1,4 @@
-"""The comparison on a terminal: one table, the paired comparison, the verdict and every warning in plain words."""
+"""The comparison on a terminal: one table, the paired comparison, the verdict, every warning, and notes on the data."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -54,6 +54,8 @@ def print_document(document: Document, console: Console) -> None:
     _print_section(console, "Verdict", [document.verdict], "bold")
     if document.warnings:
         _print_section(console, "Warnings", document.warnings, "yellow", bullet="! ")
+    if document.dataset.notes:
+        _print_section(console, "Data", document.dataset.notes, "dim", bullet="- ")
     console.print()
     runs = f"{document.fitted} run{'' if document.fitted == 1 else 's'}"
     console.print(Text(f"{runs} fitted by this command, {document.reused} reused from the store.", "dim"))
@@ -62,7 +64,7 @@ def print_document(document: Document, console: Console) -> None:
 def learner_tables(document: Document, console: Console) -> list[Table]:
     """Learners by test log score, in as few tables as the console's width allows."""
     facts = document.dataset
-    title = f"{facts.name}: {facts.rows:,} rows, target {facts.target}, best test log score first"
+    title = f"{facts.name}: {facts.rows:,} rows, target {facts.target} ({document.task}), best test log score first"
     return _stack(title, _learner_columns(document), document.learners, console)
 
 

@@ -1,15 +1,18 @@
 """Settings for all tests: the environment that workers have, and shapes checked by beartype."""
 
 import os
+import sys
 from pathlib import Path
+from typing import NamedTuple
 
 from cluster.resources import Resources, worker_environment
 
 # Before JAX and NumPy start: one thread per computation, as in a worker, so that bits can be compared.
 os.environ.update(worker_environment(Resources()))
 
-import tests.typecheck  # noqa: F401 - the hook below finds it by name
 from jaxtyping import install_import_hook
+
+import tests.typecheck  # noqa: F401 - the hook below finds it by name
 
 _hook = install_import_hook("models", "tests.typecheck.check")
 
@@ -23,3 +26,37 @@ def basin_data() -> Path:
     if not folder:
         pytest.skip("BASIN_DATA is not set: it names the folder of real data sets")
     return Path(folder)
+
+
+class Ended(NamedTuple):
+    """What a command left."""
+
+    status: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """`command(*arguments)` runs `basin` in this process, in an empty folder with a store and a cache of its own."""
+    from services import cli
+    from services.settings import settings
+
+    # The command sets variables of its own: they go with the test.
+    before = dict(os.environ)
+    os.environ.update(BASIN_STORE="store", BASIN_CACHE=str(tmp_path / "cache"), COLUMNS="100")
+    monkeypatch.chdir(tmp_path)
+    settings.cache_clear()
+
+    def run(*arguments: str | Path) -> Ended:
+        monkeypatch.setattr(sys, "argv", ["basin", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        code = ended.value.code
+        assert code is None or isinstance(code, int)
+        return Ended(code or 0, *capsys.readouterr())
+
+    yield run
+    os.environ.clear()
+    os.environ.update(before)
+    settings.cache_clear()

@@ -69,9 +69,9 @@ def verdict(
 
     The *best group* is the learner with the best estimate and all that are not shown to predict worse than it. Of these
     the one to prefer is the simplest that can be relied on: a GLM whose posterior passed its checks, then a GLM without
-    a posterior, then a learner with a sound posterior, then the top one; a learner that more likely than not predicts
-    worse than the top by more than the region of practical equivalence is not preferred for being simple, and a learner
-    whose posterior failed only where nothing else is left.
+    a posterior, then a learner with a sound posterior, then the top one. One whose posterior failed its checks comes
+    after those, for its predictions only; one that more likely than not predicts worse than the top by more than the
+    region of practical equivalence comes last of all, though that is not shown.
 
     Args:
         comparisons: all pairs by `metric`; pairs missing in it count as not compared.
@@ -117,18 +117,16 @@ def verdict(
 
 
 def _preferred(group: Sequence[str], against_top: Mapping[str, Comparison], trust: Mapping[str, Trust]) -> str:
-    def rank(name: str) -> tuple[bool, int, int]:
+    def rank(name: str) -> tuple[bool, bool, int, int]:
         facts = trust[name]
         failed = facts.posterior and bool(posterior_faults(facts))
         sound = facts.posterior and not failed
         likely_worse = name in against_top and against_top[name].p_worse > 0.5
-        if facts.kind == "glm" and not likely_worse:
+        if facts.kind == "glm":
             place = 0 if sound else 1
-        elif sound and not likely_worse:
-            place = 2
         else:
-            place = 3
-        return failed, place, group.index(name)
+            place = 2 if sound else 3
+        return likely_worse, failed, place, group.index(name)
 
     return min(group, key=rank)
 

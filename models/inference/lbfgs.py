@@ -40,8 +40,8 @@ def minimiser(model: Model, *, max_steps: int, tolerance: float = 1e-9) -> Calla
         value_and_grad = optax.value_and_grad_from_state(objective)
 
         def goes_on(carry: tuple) -> Array:
-            _, _, step, size, losses = carry
-            return (step < max_steps) & (size > tolerance) & jnp.all(jnp.isfinite(jnp.nan_to_num(losses, nan=0.0)))
+            _, _, step, size, _ = carry
+            return (step < max_steps) & (size > tolerance)  # false for a gradient that is not a number
 
         def step(carry: tuple) -> tuple:
             theta, state, i, _, losses = carry

@@ -17,6 +17,7 @@ from models.posterior import Model, log_prior
 
 Optimiser = Literal["sgd", "adam", "adamw"]
 Schedule = Literal["constant", "cosine", "plateau"]
+Scalar = Array | float | int
 CURVES = ("train_loss", "validation_loss", "learning_rate", "gradient_norm")
 
 
@@ -24,20 +25,22 @@ class Rates(NamedTuple):
     """Scalar settings, free to differ between runs of one program.
 
     Attributes:
+        clip: largest Euclidean norm of a gradient; a longer one is scaled down to it.
         warmup: share of all steps during which a cosine schedule rises linearly.
         factor: what a plateau schedule multiplies the learning rate by.
         plateau: epochs without improvement before it does.
         patience: epochs without improvement before the run stops; 0 never stops.
     """
 
-    learning_rate: float
-    momentum: float = 0.9
-    weight_decay: float = 0.0
-    dropout: float = 0.0
-    warmup: float = 0.0
-    factor: float = 0.1
-    plateau: int = 10
-    patience: int = 0
+    learning_rate: Scalar
+    momentum: Scalar = 0.9
+    weight_decay: Scalar = 0.0
+    dropout: Scalar = 0.0
+    clip: Scalar = float("inf")
+    warmup: Scalar = 0.0
+    factor: Scalar = 0.1
+    plateau: Scalar = 10
+    patience: Scalar = 0
 
 
 class Data(NamedTuple):
@@ -110,7 +113,7 @@ def trainer(
 
     def objective(theta: Array, x: Array, y: Array, rates: Rates, data: Data, key: PRNGKeyArray) -> Array:
         if dropout:
-            eta = model.predict_dropped(theta, x, rates.dropout, key)
+            eta = model.predict_dropped(theta, x, jnp.asarray(rates.dropout), key)
         else:
             eta = model.predict(theta, x)
         nll = -jnp.mean(model.family.log_density(eta, model.extra(theta), y))
@@ -158,10 +161,12 @@ def trainer(
             loss, gradient = jax.value_and_grad(objective)(
                 theta, data.x[rows], data.y[rows], rates, data, jax.random.fold_in(masks, i)
             )
+            size = jnp.linalg.norm(gradient)
+            gradient *= jnp.minimum(1.0, rates.clip / size)
             direction, inner = transform.update(gradient, inner, theta)
             rate = learning_rate(state.epoch * per_epoch + i, epochs * per_epoch, rates, state.factor)
-            theta = theta - rate * direction
-            return (theta, inner), jnp.stack([loss, rate, jnp.linalg.norm(gradient)])
+            theta = theta - rate * jnp.asarray(direction)
+            return (theta, inner), jnp.stack([loss, rate, size])
 
         (theta, inner), rows = jax.lax.scan(step, (state.theta, state.optimiser), (jnp.arange(per_epoch), batches))
         train_loss, _, gradient_norm = jnp.mean(rows, axis=0)

@@ -20,7 +20,7 @@ def he_linear(n_inputs: int, n_outputs: int, key: PRNGKeyArray) -> eqx.nn.Linear
     """Linear layer with weights N(0, 2 / n_inputs) (He et al. 2015, section 2.2) and zero biases."""
     layer = eqx.nn.Linear(n_inputs, n_outputs, key=key)
     weight = jax.random.normal(key, layer.weight.shape, layer.weight.dtype) * jnp.sqrt(2.0 / n_inputs)
-    return eqx.tree_at(lambda m: (m.weight, m.bias), layer, (weight, jnp.zeros_like(layer.bias)))
+    return eqx.tree_at(lambda m: (m.weight, m.bias), layer, (weight, jnp.zeros(n_outputs)))
 
 
 def drop(h: Float[Array, "..."], rate: Float[Array, ""] | float, key: PRNGKeyArray | None) -> Float[Array, "..."]:

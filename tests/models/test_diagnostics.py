@@ -204,9 +204,7 @@ def test_a_few_divergences_are_counted():
 def test_a_single_chain_cannot_pass_unremarked(identified):
     diagnosis, texts = judge(healthy(n_chains=1, n_draws=1000, identified=identified))
     assert diagnosis.summary["r_hat_max"] < 1.01
-    assert texts == [
-        "a single chain cannot show that chains disagree: run 4 or more before trusting its R-hat"
-    ]
+    assert texts == ["a single chain cannot show that chains disagree: run 4 or more before trusting its R-hat"]
 
 
 def test_few_effective_draws_are_said():

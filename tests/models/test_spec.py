@@ -59,6 +59,13 @@ NET = {"name": "net", "predictor": {"kind": "mlp"}, "inference": {"method": "opt
             {"predictor": {"kind": "linear"}, "inference": {"method": "optimise", "dropout": 0.5}},
             "set inference.dropout to 0",
         ),
+        (
+            {
+                "prior": {"kind": "normal"},
+                "inference": {"method": "nuts", "init": {"optimiser": "lbfgs", "batch_size": None}},
+            },
+            "set inference.init.optimiser to 'adam' or 'sgd'",
+        ),
         ({"name": "a/../b"}, "learner.name"),
     ],
 )

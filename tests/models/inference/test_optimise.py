@@ -172,3 +172,16 @@ def test_lbfgs_reaches_scikit_learns_logistic_regression():
     assert bool(best.converged)
     np.testing.assert_allclose(weights, twin.coef_, atol=1e-4)
     np.testing.assert_allclose(intercept - intercept.mean(), twin.intercept_ - twin.intercept_.mean(), atol=1e-4)
+
+
+def test_clipping_shortens_long_gradients_and_leaves_short_ones_alone():
+    model = mlp()
+    free = run(model, Rates(0.05), optimiser="sgd", batch_size=60)
+    np.testing.assert_array_equal(run(model, Rates(0.05, clip=1e6), optimiser="sgd", batch_size=60).theta, free.theta)
+    start, data = model.init(jax.random.key(0)), data_for(model)
+    clipped = run(model, Rates(0.05, momentum=0.0, clip=0.01), optimiser="sgd", batch_size=60, epochs=1)
+    gradient = jax.grad(model.loss)(start, data.x, data.y)
+    assert float(jnp.linalg.norm(gradient)) > 0.01
+    np.testing.assert_allclose(
+        start - clipped.theta, 0.05 * 0.01 * gradient / jnp.linalg.norm(gradient), rtol=1e-3, atol=1e-7
+    )

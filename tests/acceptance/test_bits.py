@@ -1,0 +1,225 @@
+"""A run's result is the same to the last bit alone, in a pack of 3 or of 16, on 1 or 2 actors, in-process or on Ray."""
+
+import os
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cluster.executor import Arrays, Executor, InProcessExecutor, Lost
+from cluster.packing import Item, Pack
+from cluster.resources import Resources
+from models.dataset import Dataset, Partition
+from models.events import Checkpoint, Result
+from models.fit import cost, fit, program_key
+from models.result import RunRequest, RunResult
+from models.spec import parse_learner, resolve
+from services.datasets import load
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).resolve().parents[2]
+PER_LEARNER = 16  # runs of each learner: eight splits, two seeds each
+
+MLP = {"kind": "mlp", "widths": [4]}
+NORMAL = {"kind": "normal", "scale": 2.0}
+SAMPLED = {"chains": 2, "warmup": 15, "draws": 30, "chunk": 7, "init": {"epochs": 3}}
+LEARNERS: Mapping[str, dict[str, Any]] = {
+    "dropout": {"predictor": MLP, "inference": {"method": "optimise", "epochs": 4, "dropout": 0.2}},
+    "patience": {
+        "predictor": MLP,
+        "inference": {
+            "method": "optimise",
+            "optimiser": "sgd",
+            "learning_rate": 0.3,
+            "epochs": 60,
+            "patience": 4,
+            "schedule": {"kind": "plateau", "patience": 2},
+        },
+    },
+    "linear-map": {
+        "predictor": {"kind": "linear"},
+        "prior": NORMAL,
+        "inference": {"method": "optimise", "optimiser": "lbfgs", "batch_size": None},
+    },
+    "bnn-nuts": {"predictor": MLP, "prior": NORMAL, "inference": {"method": "nuts", "max_tree_depth": 3, **SAMPLED}},
+    "bnn-hmc": {"predictor": MLP, "prior": NORMAL, "inference": {"method": "hmc", "steps": 5, **SAMPLED}},
+    "glm-bayes": {
+        "predictor": {"kind": "formula"},
+        "prior": NORMAL,
+        "inference": {"method": "pymc", "chains": 2, "warmup": 30, "draws": 30},
+    },
+    "svm": {"predictor": {"kind": "svm"}, "inference": {"method": "library"}},
+    "boosted-trees": {"predictor": {"kind": "boosted-trees", "max_rounds": 5}, "inference": {"method": "library"}},
+}
+COSTLY = {"glm-bayes": 3}  # a second each, where the others take a tenth
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    return load("iris", cache=tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="module")
+def requests_of(dataset: Dataset) -> dict[str, list[RunRequest]]:
+    """The runs of each learner."""
+    learners = [resolve(parse_learner({"name": n, **s}), dataset.task, dataset.n_classes) for n, s in LEARNERS.items()]
+    return {
+        learner.name: [
+            RunRequest(learner, Partition(index=i // 2), i % 2, dataset.fingerprint)
+            for i in range(COSTLY.get(learner.name, PER_LEARNER))
+        ]
+        for learner in learners
+    }
+
+
+def execute(
+    executor: Executor, packs: Sequence[Sequence[RunRequest]], dataset: Dataset, checkpoints: Mapping[str, Arrays]
+) -> tuple[dict[str, RunResult], dict[str, list[Arrays]]]:
+    """The results by run key, and the checkpoints on the way."""
+    items = [
+        [Item(r.run_key, r, program_key(r, dataset), "data", cost(r, dataset), Resources()) for r in pack]
+        for pack in packs
+    ]
+    results, saved = {}, {}
+    for event in executor.execute([Pack(tuple(pack)) for pack in items], fit, {"data": dataset}, checkpoints):
+        assert not isinstance(event, Lost), event
+        if isinstance(event, Result):
+            results[event.run_key] = event.value
+        elif isinstance(event, Checkpoint):
+            saved.setdefault(event.run_key, []).append(event.arrays)
+    return results, saved
+
+
+def cut(requests: Sequence[RunRequest], width: int) -> list[list[RunRequest]]:
+    """Packs of `width` runs, and a smaller one of what is left."""
+    return [list(requests[i : i + width]) for i in range(0, len(requests), width)]
+
+
+def bits(result: RunResult) -> dict[str, Any]:
+    """All that a run leaves but its seconds, so that equal means equal in every bit."""
+    left: dict[str, Any] = {
+        name: getattr(result, name) for name in ("run_key", "status", "error", "n_parameters", "device", "warnings")
+    }
+    for name in ("metrics", "diagnostics", "geometry"):
+        left[name] = [[_exact(value) for value in record] for record in getattr(result, name)]
+    for name in ("curves", "pointwise", "parameters", "predictions"):
+        left |= {f"{name}/{key}": _array(values) for key, values in getattr(result, name).items()}
+    left["summary"] = {key: _exact(value) for key, value in (result.summary or {}).items()}
+    if result.posterior is not None:
+        for node in result.posterior.subtree:
+            for key, values in node.to_dataset(inherit=False).variables.items():
+                left[f"posterior{node.path}/{key}"] = _array(values.to_numpy())
+    return left
+
+
+def _array(values: Any) -> tuple[str, tuple[int, ...], bytes]:
+    array = np.asarray(values)
+    return str(array.dtype), array.shape, array.tobytes()
+
+
+def _exact(value: Any) -> Any:
+    return np.float64(value).tobytes() if isinstance(value, float | np.floating) else value
+
+
+def assert_same_bits(found: Mapping[str, RunResult], expected: Mapping[str, RunResult]) -> None:
+    """Of the same runs."""
+    assert found.keys() == expected.keys()
+    for key, result in expected.items():
+        a, b = bits(found[key]), bits(result)
+        assert a.keys() == b.keys()
+        assert [name for name in b if a[name] != b[name]] == [], f"run {key}"
+
+
+@pytest.fixture(scope="module")
+def alone(dataset: Dataset, requests_of: dict[str, list[RunRequest]]) -> tuple[dict, dict]:
+    """Every run in a pack of its own, in this process: results and checkpoints."""
+    requests = [request for requests in requests_of.values() for request in requests]
+    return execute(InProcessExecutor(), cut(requests, 1), dataset, {})
+
+
+@pytest.fixture(scope="module")
+def ray_cluster() -> Iterator[None]:
+    """Ray on this machine with two CPUs, and a token of the tests' own."""
+    import ray
+
+    from cluster.runtime import connect
+
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    connect("local", num_cpus=2)
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Compiled programs that the actors share."""
+    return tmp_path_factory.mktemp("compiled")
+
+
+@pytest.fixture
+def ray_executor(request: pytest.FixtureRequest, ray_cluster: None, cache: Path) -> Iterator[Executor]:
+    """Ray with as many actors as the test asks for."""
+    from cluster.ray_executor import RayExecutor
+
+    with RayExecutor(n_workers=request.param, cache=cache, env={"PYTHONPATH": str(ROOT)}) as executor:
+        yield executor
+
+
+def test_every_kind_of_run_ends_well_and_leaves_all_that_is_compared(requests_of, alone):
+    results, checkpoints = alone
+    for name, requests in requests_of.items():
+        for request in requests:
+            result = results[request.run_key]
+            assert result.status == "finished", (name, result.error)
+            assert {metric.part for metric in result.metrics} == {"train", "validation", "test"}
+            assert len(result.pointwise["log_score"]) == 30
+            sampled = name in ("bnn-nuts", "bnn-hmc", "glm-bayes")
+            assert (result.posterior is not None) == bool(result.diagnostics) == sampled
+            assert bool(result.geometry) == (name not in ("svm", "boosted-trees"))
+            assert (request.run_key in checkpoints) == (name in ("bnn-nuts", "bnn-hmc"))
+    stopped = [len(results[request.run_key].curves["step"]) for request in requests_of["patience"]]
+    assert min(stopped) < 60, "no run was stopped early"
+
+
+def test_runs_of_different_seeds_and_splits_differ(requests_of, alone):
+    """Else the other tests could not tell runs that are mixed up in a pack."""
+    for name, requests in requests_of.items():
+        scores = {alone[0][request.run_key].pointwise["log_score"].tobytes() for request in requests}
+        deterministic = name in ("linear-map", "svm", "boosted-trees")
+        assert len(scores) >= len({r.partition for r in requests}) if deterministic else len(scores) == len(requests)
+
+
+@pytest.mark.parametrize("width", [3, 16])
+def test_in_packs_in_this_process(dataset, requests_of, alone, width):
+    packs = [pack for requests in requests_of.values() for pack in cut(requests[::-1], width)]
+    assert_same_bits(execute(InProcessExecutor(), packs, dataset, {})[0], alone[0])
+
+
+@pytest.mark.parametrize(("ray_executor", "width"), [(2, 1), (2, 3), (1, 16)], indirect=["ray_executor"])
+def test_on_ray(dataset, requests_of, alone, ray_executor, width):
+    packs = [pack for requests in requests_of.values() for pack in cut(requests, width)]
+    assert_same_bits(execute(ray_executor, packs, dataset, {})[0], alone[0])
+
+
+@pytest.mark.parametrize("name", ["bnn-nuts", "bnn-hmc"])
+def test_resumed_from_any_checkpoint(dataset, requests_of, alone, name):
+    results, saved = alone
+    request = requests_of[name][1]
+    checkpoints = saved[request.run_key]
+    assert [int(arrays["done"]) for arrays in checkpoints] == [7, 14, 21, 28, 35, 42]
+    for arrays in checkpoints:
+        found = execute(InProcessExecutor(), [[request]], dataset, {request.run_key: arrays})[0]
+        assert_same_bits(found, {request.run_key: results[request.run_key]})
+
+
+@pytest.mark.parametrize("ray_executor", [1], indirect=True)
+def test_resumed_on_ray_in_a_pack_with_others(dataset, requests_of, alone, ray_executor):
+    results, saved = alone
+    pack = requests_of["bnn-nuts"][:3]
+    middle = {pack[1].run_key: saved[pack[1].run_key][3]}
+    found = execute(ray_executor, [pack], dataset, middle)[0]
+    assert_same_bits(found, {request.run_key: results[request.run_key] for request in pack})

@@ -1,0 +1,108 @@
+"""From specs to functions: each name builds what it says, once."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from models.build import family_of, model_of, prior_scales
+from models.spec import (
+    HMC,
+    MLP,
+    Bernoulli,
+    Categorical,
+    ConvNet,
+    Flat,
+    Formula,
+    Gaussian,
+    HeteroscedasticGaussian,
+    Learner,
+    Linear,
+    NegativeBinomial,
+    Normal,
+    Optimise,
+    Poisson,
+    PyMC,
+    SpecError,
+    StudentT,
+    SupportVectors,
+)
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "outputs", "extras"),
+    [
+        (Categorical(), 5, ()),
+        (Categorical(coding="reference"), 4, ()),
+        (Bernoulli(), 1, ()),
+        (Gaussian(), 1, ("log_sigma",)),
+        (HeteroscedasticGaussian(), 2, ()),
+        (StudentT(), 1, ("log_sigma",)),
+        (Poisson(), 1, ()),
+        (NegativeBinomial(), 1, ("log_alpha",)),
+    ],
+    ids=lambda each: getattr(each, "kind", ""),
+)
+def test_every_likelihood_has_its_family(likelihood, outputs, extras):
+    family = family_of(likelihood, 5)
+    assert (family.name, family.n_outputs, family.extras) == (likelihood.kind, outputs, extras)
+    classes = likelihood.kind in ("categorical", "bernoulli")
+    assert (family.probabilities is not None, family.mean is None, family.sample is None) == (classes,) * 3
+
+
+def test_degrees_of_freedom_reach_the_density():
+    eta, extra, y = jnp.zeros((1, 1)), jnp.zeros(1), jnp.array([3.0])
+    narrow, wide = (family_of(StudentT(degrees=nu), 0).log_density(eta, extra, y) for nu in (100.0, 1.0))
+    assert narrow[0] < wide[0]
+
+
+@pytest.mark.parametrize(
+    ("predictor", "shape", "n_parameters"),
+    [
+        (Linear(), None, 16 * 3 + 3),
+        (Formula(), None, 16 * 3 + 3),
+        (MLP(widths=(5, 2)), None, 16 * 5 + 5 + 5 * 2 + 2 + 2 * 3 + 3),
+        (ConvNet(channels=(2,), width=6), (4, 4, 1), 2 * 9 + 2 + 8 * 6 + 6 + 6 * 3 + 3),
+        (ConvNet(channels=(2,), width=6), (8, 2), 2 * 2 * 3 + 2 + 8 * 6 + 6 + 6 * 3 + 3),
+    ],
+    ids=["linear", "formula", "mlp", "images", "sequences"],
+)
+def test_every_predictor_has_its_model(predictor, shape, n_parameters):
+    model = model_of(predictor, Categorical(), 3, 16, shape)
+    assert model.n_parameters == n_parameters
+    theta = jax.eval_shape(model.init, jax.random.key(0))
+    assert theta.shape == (n_parameters,)
+    assert jax.eval_shape(model.predict, theta, jnp.ones((2, 16))).shape == (2, 3)
+    assert model is model_of(predictor.model_copy(), Categorical(), 3, 16, shape)
+
+
+def test_a_convnet_is_refused_for_a_table():
+    with pytest.raises(SpecError, match="this dataset is a table: use an 'mlp'"):
+        model_of(ConvNet(), Categorical(), 3, 16, None)
+
+
+def test_a_black_box_has_no_vector():
+    with pytest.raises(SpecError, match="'svm' is a black box"):
+        model_of(SupportVectors(), Categorical(), 3, 16, None)
+
+
+def learner(predictor, inference, prior):
+    return Learner(name="a", predictor=predictor, likelihood=Gaussian(), prior=prior, inference=inference)
+
+
+def test_the_stated_prior_is_the_prior():
+    model = model_of(Linear(), Gaussian(), 0, 4, None)
+    stated = Normal(scale=3.0, bias_scale=0.5)
+    for inference in (Optimise(), HMC()):
+        scales = prior_scales(learner(Linear(), inference, stated), model, 10)
+        np.testing.assert_allclose(scales, [1.5] * 4 + [0.5, 1.0])
+    scales = prior_scales(learner(Formula(), PyMC(), Normal(scale=3.0, scaling="constant")), model, 10)
+    np.testing.assert_allclose(scales, [3.0] * 4 + [1.0, 1.0])
+
+
+def test_a_weight_decay_is_a_prior_and_none_is_flat():
+    model = model_of(Linear(), Gaussian(), 0, 4, None)
+    decayed = prior_scales(learner(Linear(), Optimise(weight_decay=0.1), Flat()), model, 40)
+    np.testing.assert_allclose(decayed, [0.5] * 5 + [np.inf])
+    for inference, predictor in ((Optimise(), Linear()), (PyMC(), Formula())):
+        assert np.all(np.isinf(prior_scales(learner(predictor, inference, Flat()), model, 40)))

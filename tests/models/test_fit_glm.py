@@ -1,0 +1,100 @@
+"""`glm-bayes` through `models.fit.fit`, against the exact posterior and SciPy."""
+
+import numpy as np
+import pytest
+from scipy import stats
+from scipy.special import logsumexp
+
+from models import tasks
+from models.clock import Clock
+from models.events import Progress
+from models.fit import fit
+from models.preparation import prepare
+from models.spec import Formula, Learner, Normal, PyMC
+from tests.models.conjugate import assert_draws_agree, exact_posterior
+from tests.models.runs import fit_all, request
+
+# The task and the prior of `test_fit_net`: both samplers are held against the same exact answer.
+TASK = tasks.linear_gaussian(n=100, d=2, seed=3).dataset
+GLM = Learner(
+    name="glm-bayes",
+    predictor=Formula(),
+    prior=Normal(scale=0.8, scaling="constant", bias_scale=0.5),
+    inference=PyMC(chains=4, warmup=300, draws=1000),
+)
+
+
+@pytest.fixture(scope="module")
+def sampled():
+    """The request, its events, its result, and the most that it can have compiled for."""
+    asked, events, seen = request(GLM, TASK), [], []
+    clock = Clock()
+
+    def listen(event):
+        seen.append((clock.wall, clock.compile))
+        events.append(event)
+
+    fit([asked], TASK, {}, listen)
+    # All seconds up to the first draw, and what JAX reports after it.
+    (until_first_draw, compiled), (_, compiled_in_all) = seen[0], seen[-1]
+    return asked, events, events[-1].value, until_first_draw + compiled_in_all - compiled
+
+
+def draws_of(result):
+    """(chain, draw, 4): slopes, intercept, log sigma."""
+    group = result.posterior["posterior"]
+    parts = [group[name].to_numpy() for name in ("slope", "intercept", "log_sigma")]
+    return np.concatenate([part.reshape(4, 1000, -1) for part in parts], axis=2)
+
+
+def test_pymc_matches_the_exact_posterior(sampled):
+    asked, _, result, _ = sampled
+    part = prepare(TASK, asked.partition).train
+    x = np.column_stack([part.x, np.ones(len(part.y))])
+    assert_draws_agree(draws_of(result), *exact_posterior(x, part.y, np.array([0.8, 0.8, 0.5])))
+
+
+def test_log_scores_are_those_of_the_mixture_over_draws_in_own_units(sampled):
+    asked, _, result, _ = sampled
+    split = prepare(TASK, asked.partition)
+    *w, bias, log_sigma = np.moveaxis(draws_of(result).reshape(-1, 4), 1, 0)
+    mean = split.location + split.scale * (split.test.x @ np.array(w) + bias[None])
+    each = stats.norm(mean, split.scale * np.exp(log_sigma)).logpdf(TASK.target[split.test.rows][:, None])
+    np.testing.assert_allclose(result.pointwise["log_score"], logsumexp(each, axis=1) - np.log(4000), rtol=1e-9)
+    np.testing.assert_allclose(result.predictions["mean"], mean.mean(axis=1), rtol=1e-9)
+
+
+def test_it_is_judged_as_a_posterior(sampled):
+    _, events, result, _ = sampled
+    assert (result.status, result.n_parameters) == ("finished", 4)
+    assert result.summary["r_hat_max"] < 1.01
+    measures = {(m.draw, m.measure) for m in result.geometry}
+    assert (-1, "effective_parameters") in measures
+    assert sum(name == "hessian_trace" for _, name in measures) == 12
+    progress = [event for event in events if isinstance(event, Progress)]
+    assert all(0 <= event.done <= event.total for event in progress)
+    assert {e.phase: (e.done, e.total) for e in progress} == {"draws": (5200, 5200), "measures": (12, 12)}
+
+
+def test_compiling_is_not_counted_twice(sampled):
+    _, _, result, most = sampled
+    assert 0 < result.seconds.compile <= most
+    assert 0 < result.seconds.device <= result.seconds.wall - result.seconds.compile
+
+
+@pytest.mark.slow
+def test_a_stated_formula_is_judged_without_a_flat_vector():
+    learner = GLM.model_copy(
+        update={"predictor": Formula(formula="x1 * x2"), "inference": PyMC(chains=2, warmup=100, draws=50)}
+    )
+    (result,) = fit_all([request(learner, TASK)], TASK)
+    assert (result.status, result.n_parameters) == ("finished", 5)
+    assert {m.measure for m in result.geometry} == {"effective_parameters"}
+    assert {(m.part, m.metric) for m in result.metrics} >= {("test", "log_score"), ("train", "rmse")}
+
+
+def test_an_unknown_column_is_a_failed_run_that_names_it():
+    learner = GLM.model_copy(update={"predictor": Formula(formula="x1 + xx2")})
+    (result,) = fit_all([request(learner, TASK)], TASK)
+    assert result.status == "failed"
+    assert "unknown column 'xx2'" in result.error

@@ -1,0 +1,126 @@
+"""The main job in this process: the plan, the document and the stored comparisons of a small table."""
+
+import polars as pl
+import pytest
+
+from cluster.executor import InProcessExecutor
+from cluster.resources import Resources
+from models.dataset import DataError
+from models.events import Result
+from models.spec import Categorical, Learner, Poisson, SpecError
+from services.compare import compare, plan
+from services.document import Document
+from services.learners import presets
+from services.store import Store, writing
+from tests.models.runs import table
+
+PRESETS = presets("quick")
+DATASET = table("classes", n=90)
+BLACK_BOXES = [PRESETS["svm"], PRESETS["boosted-trees"]]
+
+
+def compared(path, learners=BLACK_BOXES, splits=2, seeds=1, on_event=lambda event: None):
+    asked = plan(DATASET, learners, "quick", splits, seeds)
+    with writing(path) as writer:
+        return compare(asked, writer, InProcessExecutor(), on_event, n_workers=1, resources=Resources())
+
+
+def test_a_plan_crosses_learners_splits_and_seeds():
+    found = plan(DATASET, [PRESETS["mlp-sgd"], PRESETS["svm"]], "quick", 3, 2)
+    asked = {(r.learner.name, r.partition.index, r.seed) for r in found.requests}
+    assert asked == {(name, split, seed) for name in ("mlp-sgd", "svm") for split in range(3) for seed in range(2)}
+    assert len({r.run_key for r in found.requests}) == len(found.requests) == 12
+    assert {r.fingerprint for r in found.requests} == {DATASET.fingerprint}
+    assert found.learners[0].likelihood == Categorical()
+    words = found.words()
+    assert words[found.requests[0].run_key] == "mlp-sgd, split 0, seed 0"
+    assert len(set(words.values())) == 12
+
+
+def test_what_would_fail_on_every_split_is_refused_at_once():
+    with pytest.raises(SpecError, match="this dataset is a table: use an 'mlp'"):
+        plan(DATASET, [PRESETS["convnet"]], "quick", 1, 1)
+    counting = PRESETS["mlp-sgd"].model_copy(update={"likelihood": Poisson()})
+    with pytest.raises(SpecError, match="likelihood 'poisson' does not fit a target of 3 classes"):
+        plan(DATASET, [counting], "quick", 1, 1)
+    with pytest.raises(DataError, match="9 rows, which leaves 2 for the validation part"):
+        plan(table("classes", n=9), BLACK_BOXES, "quick", 1, 1)
+
+
+@pytest.fixture(scope="module")
+def twice(tmp_path_factory):
+    """The store, and the same command twice."""
+    path, events = tmp_path_factory.mktemp("store"), []
+    return path, compared(path, on_event=events.append), compared(path), events
+
+
+def test_the_document_says_what_was_compared(twice):
+    document = twice[1].document
+    assert Document.model_validate_json(document.model_dump_json()) == document
+    assert (document.dataset.name, document.dataset.rows, document.dataset.columns) == ("made-up-classes", 90, 3)
+    assert document.dataset.classes == ("a", "b", "c")
+    assert document.dataset.fingerprint == DATASET.fingerprint
+    assert (document.task, document.invocation.budget) == ("classes", "quick")
+    assert (document.invocation.splits, document.invocation.seeds) == (2, 1)
+    assert [learner.name for learner in document.learners] == ["svm", "boosted-trees"]
+    assert all(learner.runs.finished == 2 for learner in document.learners)
+    assert [(c.a, c.b, c.metric) for c in document.comparisons] == [
+        ("svm", "boosted-trees", "log_score"),
+        ("svm", "boosted-trees", "accuracy"),
+    ]
+    assert document.verdict
+
+
+def test_the_second_time_nothing_is_fitted_and_the_same_is_said(twice):
+    _, first, second, _ = twice
+    assert (first.document.fitted, first.document.reused) == (4, 0)
+    assert (second.document.fitted, second.document.reused) == (0, 4)
+    for name in ("learners", "comparisons", "verdict", "warnings"):
+        assert getattr(first.document, name) == getattr(second.document, name)
+    assert first.evidence.reliability.equals(second.evidence.reliability)
+
+
+def test_every_result_is_told_once(twice):
+    results = [event for event in twice[3] if isinstance(event, Result)]
+    assert len({event.run_key for event in results}) == len(results) == 4
+
+
+def test_pairs_are_stored_once_under_the_runs_they_come_from(twice):
+    path, first, *_ = twice
+    stored = Store(path).scan("comparisons").collect()
+    assert len(stored) == 2
+    for row, told in zip(
+        stored.sort("metric", descending=True).iter_rows(named=True), first.document.comparisons, strict=True
+    ):
+        assert {name: row[name] for name in told.model_dump()} == told.model_dump()
+        assert (row["dataset"], row["sweep"]) == ("made-up-classes", "compare")
+
+
+def test_more_splits_are_another_comparison_and_reuse_what_is_there(twice):
+    path = twice[0]
+    document = compared(path, splits=3).document
+    assert (document.fitted, document.reused) == (2, 4)
+    stored = Store(path).scan("comparisons").collect()
+    assert len(stored) == 4
+    assert stored.group_by("metric").agg(pl.len())["len"].to_list() == [2, 2]
+
+
+def test_a_learner_by_itself_has_a_document_without_pairs(tmp_path):
+    found = compared(tmp_path, BLACK_BOXES[:1], splits=1)
+    assert found.document.comparisons == ()
+    assert found.document.learners[0].parts.test.log_score.value is not None
+    assert Store(tmp_path).scan("comparisons").collect().is_empty()
+
+
+def test_a_learner_whose_runs_all_fail_is_told_and_kept_out(tmp_path):
+    wrong = PRESETS["glm-bayes"]
+    wrong = Learner.model_validate(
+        wrong.model_dump() | {"name": "typo", "predictor": {"kind": "formula", "formula": "x9"}}
+    )
+    found = compared(tmp_path, [BLACK_BOXES[0], wrong], splits=1)
+    typo = found.document.learners[1]
+    assert (typo.runs.finished, typo.runs.failed) == (0, 1)
+    assert "unknown column 'x9'" in typo.warnings[0]
+    assert any("typo" in warning for warning in found.document.warnings)
+    assert found.document.comparisons == ()
+    assert len(found.outcome.failed) == 1
