@@ -36,6 +36,7 @@ class Sampled(NamedTuple):
         parameters: by name, (chain, draw, ...), for diagnostics.
         stats: (chain, draw) sampler statistics in ArviZ's names.
         identified: whether the parameters have a meaning of their own.
+        labels: coordinates of the parameters' dimensions, as in `PosteriorDraws`.
         model, theta: the flat model and its (chain, draw, p) draws; None where there is no flat vector.
         keep: whether the draws of parameters are stored.
     """
@@ -50,6 +51,7 @@ class Sampled(NamedTuple):
     model: Model | None = None
     theta: np.ndarray | None = None
     keep: bool = True
+    labels: Mapping[str, Mapping[str, np.ndarray]] = {}
 
 
 def point_result(
@@ -98,6 +100,7 @@ def posterior_result(run: Run, found: Sampled, warnings: tuple[str, ...] = ()) -
         log_likelihood=by_chain(parts["train"].log_likelihood),
         predictions=by_chain(parts["test"].quantity),
         identified=found.identified,
+        labels=found.labels,
     )
     test_rows, train_rows = run.split.test.rows, run.split.train.rows
     diagnosis = diagnose(draws, test_rows=test_rows)

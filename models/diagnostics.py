@@ -5,6 +5,7 @@ net's weights are not identified (units may swap places), so the diagnostics tha
 a GLM's are its parameters'.
 """
 
+import itertools
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
@@ -69,7 +70,7 @@ def diagnose(draws: PosteriorDraws, *, test_rows: np.ndarray) -> Diagnosis:
     faults = chain_faults(draws)
     broken = n_draws < MIN_DRAWS or any(faults.values())
 
-    parameters = _measure("parameter", *_parameter_columns(draws.parameters))
+    parameters = _measure("parameter", *_parameter_columns(draws))
     predictions = _measure("prediction", *_prediction_columns(draws.predictions, test_rows))
     if draws.identified:
         rows = _each(parameters, np.arange(len(parameters.names)))
@@ -118,12 +119,12 @@ def _fail_safe(values: np.ndarray, failed: float) -> np.ndarray:
     return np.where(np.isnan(values), failed, values)
 
 
-def _parameter_columns(parameters: Mapping[str, np.ndarray]) -> tuple[list[str], np.ndarray]:
-    """Names such as `b[2, 0]` and the draws (chain, draw, q)."""
+def _parameter_columns(draws: PosteriorDraws) -> tuple[list[str], np.ndarray]:
+    """Names such as `slope[2, age]` and the draws (chain, draw, q)."""
     names, columns = [], []
-    for name, values in parameters.items():
-        shape = values.shape[2:]
-        names += [f"{name}{list(index)}" if shape else name for index in np.ndindex(shape)]
+    for name, values in draws.parameters.items():
+        axes = draws.labels[name].values() if name in draws.labels else map(range, values.shape[2:])
+        names += [f"{name}[{', '.join(map(str, at))}]" if at else name for at in itertools.product(*axes)]
         columns.append(values.reshape(*values.shape[:2], -1))
     return names, columns[0] if len(columns) == 1 else np.concatenate(columns, axis=2)
 

@@ -17,6 +17,7 @@ class PosteriorDraws(NamedTuple):
         log_likelihood: (chain, draw, n) of the training rows, in nats.
         predictions: (chain, draw, m, c) of the test rows: class probabilities, or the standardised mean with c = 1.
         identified: whether the parameters have a meaning of their own (a GLM's do, a net's weights do not).
+        labels: by parameter, its dimensions after chain and draw in order, each with its coordinates.
     """
 
     parameters: Mapping[str, np.ndarray]
@@ -24,6 +25,7 @@ class PosteriorDraws(NamedTuple):
     log_likelihood: np.ndarray
     predictions: np.ndarray
     identified: bool
+    labels: Mapping[str, Mapping[str, np.ndarray]] = {}
 
 
 def to_datatree(
@@ -45,8 +47,8 @@ def to_datatree(
         groups = {"posterior": dict(draws.parameters), **groups}
     return az.from_dict(
         groups,
-        dims={"theta": ["parameter"], "y": ["train_row"]},
-        coords={"train_row": train_rows},
+        dims={"theta": ["parameter"], "y": ["train_row"], **{name: list(axes) for name, axes in draws.labels.items()}},
+        coords={"train_row": train_rows, **{dim: at for axes in draws.labels.values() for dim, at in axes.items()}},
         pred_dims={"probability": ["test_row", "class"], "mean": ["test_row"]},
         pred_coords={"test_row": test_rows},
     )

@@ -39,17 +39,17 @@ def fit_glm_run(run: Run) -> RunResult:
         else:
             model = model_for(run)
             eta, extra = flat_draws(model, np.asarray(found.theta, np.float64))
+        draws = found.posterior["posterior"].data_vars
         sampled = Sampled(
             family=family,
             eta=eta,
             extra=extra,
-            parameters={
-                str(name): values.to_numpy() for name, values in found.posterior["posterior"].data_vars.items()
-            },
+            parameters={str(name): values.to_numpy() for name, values in draws.items()},
             stats={str(name): values.to_numpy() for name, values in found.posterior["sample_stats"].data_vars.items()},
             identified=True,
             n_parameters=found.n_parameters,
             model=model,
             theta=found.theta,
+            labels={str(name): {str(dim): v[dim].to_numpy() for dim in v.dims[2:]} for name, v in draws.items()},
         )
         return posterior_result(run, sampled, found.warnings)

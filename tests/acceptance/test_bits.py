@@ -129,6 +129,7 @@ def assert_same_bits(found: Mapping[str, RunResult], expected: Mapping[str, RunR
     """Of the same runs."""
     assert found.keys() == expected.keys()
     for key, result in expected.items():
+        assert (found[key].status, found[key].error) == (result.status, result.error), f"run {key}"
         a, b = bits(found[key]), bits(result)
         assert a.keys() == b.keys()
         assert [name for name in b if a[name] != b[name]] == [], f"run {key}"

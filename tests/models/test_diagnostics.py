@@ -281,3 +281,17 @@ def test_a_tree_of_means_has_no_class_dimension():
     draws = healthy()._replace(predictions=np.zeros((4, 250, 5, 1)))
     tree = to_datatree(draws, train_rows=np.arange(30), test_rows=ROWS, keep_parameters=False)
     assert tree["predictions"]["mean"].dims == ("chain", "draw", "test_row")
+
+
+def test_labelled_parameters_are_called_by_their_coordinates():
+    draws = healthy(identified=True)
+    rng = np.random.default_rng(0)
+    labels = {"slope": {"class": np.array([1, 2]), "column": np.array(["age", "income"])}}
+    chains, n = draws.stats["diverging"].shape
+    draws = draws._replace(parameters={"slope": rng.normal(size=(chains, n, 2, 2))}, labels=labels)
+    names = [row.quantity for row in judge(draws)[0].rows if row.scope == "parameter"]
+    assert names == ["slope[1, age]", "slope[1, income]", "slope[2, age]", "slope[2, income]"]
+    tree = to_datatree(draws, train_rows=np.arange(draws.log_likelihood.shape[2]), test_rows=ROWS, keep_parameters=True)
+    np.testing.assert_array_equal(
+        tree["posterior"]["slope"].sel({"class": 2, "column": "income"}), draws.parameters["slope"][:, :, 1, 1]
+    )
