@@ -150,6 +150,6 @@ def _read_npz(path: Path, target: str | None, task: Task | None) -> Dataset:
 
 def _unknown(name: str, known: list[str]) -> str:
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    hint = f"the nearest are {listed(near)}" if near else f"known are {listed(known, len(known))}"
+    hint = f"did you mean {' or '.join(map(repr, near))}" if near else f"known are {listed(known, len(known))}"
     more = "" if os.environ.get(DATA_FOLDER) else f" ({DATA_FOLDER} is not set: it names a folder of further ones)"
     return f"no data set {name!r}: {hint}{more}; a file goes by its path, a set of OpenML by openml:ID"

@@ -77,14 +77,19 @@ def query(
 def _view(store: Store, table: str) -> pl.LazyFrame:
     if table not in SCHEMAS:
         raise QueryError(f"no table {table!r}: {_hint(table, SCHEMAS)}")
+    # A narrow terminal leaves out what stands last: the long keys.
     if table == "runs":
-        return store.runs()
+        first, last = (
+            (*CONTEXT, "status", "error", "n_parameters", "wall_seconds"),
+            ("fingerprint", "bundle", "run_key"),
+        )
+        return store.runs().select(*first, pl.exclude(*first, *last), *last)
     frame = store.scan(table)
     if table == "comparisons":
         return frame
     context = store.runs().select("run_key", *CONTEXT)
     own = [name for name in SCHEMAS[table] if name != "run_key"]
-    return frame.join(context, on="run_key", maintain_order="left").select("run_key", *CONTEXT, *own)
+    return frame.join(context, on="run_key", maintain_order="left").select(*CONTEXT, *own, "run_key")
 
 
 def _predicate(condition: str, schema: Mapping[str, pl.DataType], table: str) -> pl.Expr:

@@ -222,6 +222,8 @@ def writing(path: Path, patience_seconds: float = 2.0) -> Iterator[Writer]:
             another process writes to it and goes on for more than `patience_seconds`.
     """
     _make(path)
+    if (path / "store.json").exists():
+        _check_version(path)
     with _locked(path, patience_seconds):
         if not (path / "store.json").exists():
             with _writable(path), written_aside(path / "store.json") as aside:

@@ -59,7 +59,7 @@ def read_target(column: pl.Series, task: Task | None = None) -> Target:
         notes.append(f"task {inferred!r} inferred: {reason} (--task states another)")
     else:
         _check_possible(task, found, values)
-        notes.append(f"task {task!r} as stated")
+        notes.append(f"task {task!r}, stated rather than inferred")
     task = task or inferred
     if task != "classes":
         dtype = np.int64 if task == "count" else np.float64

@@ -60,7 +60,7 @@ def test_a_stated_task_overrides_the_inferred_one():
     assert read_target(target([0, 1] * 20), "real").values.dtype == np.float64
     found = read_target(target([0.5, 1.5] * 20), "classes")
     assert found.classes == ("0.5", "1.5")
-    assert "task 'classes' as stated" in found.notes
+    assert "task 'classes', stated rather than inferred" in found.notes
 
 
 def test_rows_without_a_target_are_dropped_and_noted():
