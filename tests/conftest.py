@@ -9,6 +9,8 @@ from cluster.resources import Resources, worker_environment
 
 # Before JAX and NumPy start: one thread per computation, as in a worker, so that bits can be compared.
 os.environ.update(worker_environment(Resources()))
+if os.environ.get("BASIN_DATA"):  # some tests change the folder they run in
+    os.environ["BASIN_DATA"] = str(Path(os.environ["BASIN_DATA"]).resolve())
 
 from jaxtyping import install_import_hook
 

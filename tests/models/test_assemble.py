@@ -117,7 +117,7 @@ def test_each_measure_that_did_not_converge_is_warned_of_once():
 
     geometry = [measured("hessian_trace", False), measured("hessian_trace", False), measured("hessian_trace", True)]
     assert _unconverged([*geometry, measured("hessian_top_eigenvalue", True)]) == (
-        "hessian trace did not converge at 2 of the points measured",
+        "hessian trace did not converge at 2 of the draws measured",
     )
     assert _unconverged(geometry[2:]) == ()
 

@@ -69,7 +69,7 @@ def test_an_influential_row_shows_in_pareto_k_and_in_words():
     assert found.pareto_k[100] > found.good_k
     diagnosis = diagnose(healthy(n_draws=500)._replace(log_likelihood=log_likelihood), test_rows=np.arange(5))
     assert diagnosis.summary["pareto_k_bad_share"] == pytest.approx(1 / 101)
-    assert any("PSIS-LOO is unreliable for 1.0% of the training rows" in w for w in warnings("a", diagnosis.summary))
+    assert any("PSIS-LOO is unreliable for 1.0% of the training rows" in w for w in warnings(diagnosis.summary))
     worst = next(row for row in diagnosis.rows if row.quantity == "training rows (worst)")
     assert worst.pareto_k == found.pareto_k[100]
 
@@ -82,7 +82,7 @@ def test_what_is_not_finite_or_too_short_has_no_estimate():
     assert loo(log_likelihood[1:]) is not None
     diagnosis = diagnose(healthy(n_draws=50)._replace(log_likelihood=log_likelihood), test_rows=np.arange(5))
     assert "p_loo" not in diagnosis.summary
-    assert any("PSIS-LOO could not be had" in text for text in warnings("a", diagnosis.summary))
+    assert any("PSIS-LOO could not be had" in text for text in warnings(diagnosis.summary))
 
 
 def test_rows_told_with_certainty_leave_the_others_alone():

@@ -280,7 +280,7 @@ def test_a_table_that_was_deleted_is_said_to_need_rebuilding(tmp_path: Path) -> 
     with writing(tmp_path):
         pass
     shutil.rmtree(tmp_path / "tables" / "runs")
-    with pytest.raises(StoreError, match="basin rebuild"):
+    with pytest.raises(StoreError, match="basin store rebuild"):
         Store(tmp_path).scan("runs")
 
 
