@@ -43,7 +43,7 @@ class Effort(NamedTuple):
 
 
 EFFORTS: Mapping[Budget, Effort] = {
-    "quick": Effort(3, 1, 60, 4, 100, 50, 5, 200, 200),
+    "quick": Effort(3, 1, 60, 4, 150, 100, 5, 200, 400),
     "standard": Effort(5, 2, 100, 4, 300, 200, 7, 500, 500),
     "thorough": Effort(10, 3, 200, 4, 1000, 500, 9, 1000, 1000),
 }
