@@ -10,7 +10,7 @@ from models.dataset import DataError, Dataset, Partition, Split
 from models.events import Result
 from models.fit_net import fit_optimised, fit_sampled
 from models.preparation import prepare
-from models.result import RunRequest, RunResult, Seconds
+from models.result import RunRequest, RunResult, failure
 from models.run import Emit, Run
 from models.spec import HMC, NUTS, BlackBox, Formula, Optimise, PyMC, SpecError, canonical_json
 
@@ -87,7 +87,8 @@ def _fit_batch(
     except Exception as error:  # noqa: BLE001 - one run's bug must not take a sweep down: it becomes that run's row
         if len(batch) > 1:  # one of them may be to blame: each by itself, then
             return [result for request in batch for result in _fit_batch([request], split_of, checkpoints, emit)]
-        return [failed(batch[0], str(error) if isinstance(error, DataError | SpecError) else _named(error))]
+        reason = str(error) if isinstance(error, DataError | SpecError) else _named(error)
+        return [failure(batch[0].run_key, reason, jax.default_backend())]
 
 
 def _named(error: Exception) -> str:
@@ -108,15 +109,3 @@ def _fit_one(run: Run, checkpoint: Mapping[str, np.ndarray] | None) -> RunResult
 
         return fit_glm_run(run)
     return fit_sampled(run, checkpoint)
-
-
-def failed(request: RunRequest, reason: str) -> RunResult:
-    """The row of a run that could not be fitted."""
-    return RunResult(
-        run_key=request.run_key,
-        status="failed",
-        error=reason,
-        n_parameters=0,
-        seconds=Seconds(0.0, 0.0, 0.0),
-        device=jax.default_backend(),
-    )

@@ -123,3 +123,8 @@ class RunResult:
     posterior: Any = None
     summary: Mapping[str, float] | None = None
     warnings: tuple[str, ...] = ()
+
+
+def failure(run_key: str, reason: str, device: str = "") -> RunResult:
+    """The result of a run that could not be fitted."""
+    return RunResult(run_key, "failed", reason, n_parameters=0, seconds=Seconds(0.0, 0.0, 0.0), device=device)

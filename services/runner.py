@@ -10,7 +10,7 @@ from cluster.resources import Resources
 from models.dataset import Dataset
 from models.events import Checkpoint, Event, Result
 from models.fit import cost, fit, program_key
-from models.result import RunRequest, RunResult, Seconds
+from models.result import RunRequest, RunResult, failure
 from models.spec import Net
 from services.bundles import Record
 from services.provenance import provenance
@@ -92,7 +92,7 @@ def run(
     try:
         for event in executor.execute(pack(items, width, n_workers), work, {dataset.fingerprint: dataset}, checkpoints):
             if isinstance(event, Lost):
-                event = Result(event.run_key, _lost(event))
+                event = Result(event.run_key, failure(event.run_key, event.reason))
             if isinstance(event, Checkpoint):
                 writer.save_checkpoint(event.run_key, event.arrays)
             elif isinstance(event, Result):
@@ -107,14 +107,3 @@ def run(
     finally:
         writer.commit()
     return Outcome(fitted, len(stored), failed)
-
-
-def _lost(event: Lost) -> RunResult:
-    return RunResult(
-        run_key=event.run_key,
-        status="failed",
-        error=event.reason,
-        n_parameters=0,
-        seconds=Seconds(0.0, 0.0, 0.0),
-        device="",
-    )
