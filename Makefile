@@ -27,8 +27,14 @@ types: $(STAMP)
 layers: $(STAMP)
 	$(BIN)/lint-imports
 
+# Those that start Ray, and kill things, have the machine to themselves.
 tests: $(STAMP)
+ifdef ARGS
 	$(BIN)/pytest $(ARGS)
+else
+	$(BIN)/pytest --numprocesses 2 --dist loadfile --ignore tests/acceptance --ignore tests/cluster
+	$(BIN)/pytest tests/acceptance tests/cluster
+endif
 
 bench: $(STAMP)  ## measure, side by side with the peers
 	$(BIN)/python -m benchmarks $(or $(ARGS),all)

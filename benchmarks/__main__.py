@@ -34,10 +34,26 @@ def _overhead() -> tuple[dict[str, Any], list[Table]]:
     return found, overhead.tables(found)
 
 
+def _geometry() -> tuple[dict[str, Any], list[Table]]:
+    from benchmarks import geometry
+
+    found = geometry.measure()
+    return found, geometry.tables(found)
+
+
+def _memory() -> tuple[dict[str, Any], list[Table]]:
+    from benchmarks import memory
+
+    found = memory.measure()
+    return {"programs": found}, memory.tables(found)
+
+
 # Overhead first: it starts Ray, which forks, and JAX's threads do not survive a fork.
 BENCHMARKS: dict[str, Callable[[], tuple[dict[str, Any], list[Table]]]] = {
     "overhead": _overhead,
     "training": _training,
+    "geometry": _geometry,
+    "memory": _memory,
 }
 
 
@@ -76,6 +92,18 @@ def training(out: Out = None, write_docs: WriteDocs = False) -> None:
 def overhead(out: Out = None, write_docs: WriteDocs = False) -> None:
     """Overhead per trivial run, against Ray Tune (in the interpreter that BASIN_TUNE_PYTHON names)."""
     _measure(["overhead"], out, write_docs)
+
+
+@app.command()
+def geometry(out: Out = None, write_docs: WriteDocs = False) -> None:
+    """Costs of the geometry, against PyHessian, curvlinops and eigenthings (where BASIN_TORCH_PYTHON has them)."""
+    _measure(["geometry"], out, write_docs)
+
+
+@app.command()
+def memory(out: Out = None, write_docs: WriteDocs = False) -> None:
+    """Memory of the geometric measures, and what it grows with."""
+    _measure(["memory"], out, write_docs)
 
 
 @app.command(name="all")

@@ -2,7 +2,8 @@
 
 Packs of nets in training, the curvature of trained nets and HMC chains, at growing widths, with checks that a pack
 gives what single runs give. It needs JAX, NumPyro, Equinox, optax and NumPy alone, so that it runs on a bare machine
-with Python 3.12. A case that does not fit into memory, or would start after the time is up, is null with the reason.
+with Python 3.12. A case that does not fit into memory, lacks a module or would start after the time is up, is null with
+the reason.
 """
 
 import argparse
@@ -76,6 +77,8 @@ class Session:
             return None, "not started: the time was up"
         try:
             found = case()
+        except ModuleNotFoundError as error:
+            return None, f"not measured: {error.name} is not installed"
         except jax.errors.JaxRuntimeError as error:
             text = str(error).strip() or type(error).__name__
             reason = "out of memory" if "RESOURCE_EXHAUSTED" in text else text.splitlines()[0]
@@ -120,6 +123,12 @@ def measure(plan: Plan, seconds: float) -> dict[str, Any]:
         )
         for name, s in setups.items()
     }
+    densities = {
+        name: session.sizes(
+            f"densities {name}", plan.curvature, lambda m, n=name, s=s: gpu_cases.density(s, plan, trained[n][:m])
+        )
+        for name, s in setups.items()
+    }
     return {
         "machine": machine(),
         "rows": plan.rows,
@@ -127,6 +136,7 @@ def measure(plan: Plan, seconds: float) -> dict[str, Any]:
         "training": training,
         "chains": {sampled: chains},
         "curvature": curvature,
+        "densities": densities,
         "seconds": session.elapsed,
     }
 

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array
 
 from models import likelihoods
-from models.geometry.lanczos import top_eigenvalues
+from models.geometry.lanczos import top_eigenpairs
 from models.geometry.landscape import Landscape
 from models.geometry.products import Hessian
 from models.geometry.trace import exact_trace
@@ -25,6 +25,7 @@ from models.train import Member, train
 N_CLASSES = 10
 BATCH_SIZE = 32
 REPEATS = 3
+N_EIGENVALUES = 5
 # float32 has a relative precision of 1e-7; a few hundred operations and 33 steps of training amplify it.
 TOLERANCE = 1e-4
 
@@ -39,6 +40,7 @@ class Plan:
     packs: tuple[int, ...]
     curvature: tuple[int, ...]
     max_products: int
+    density_steps: int
     chains: tuple[int, ...]
     leapfrog_steps: int
     chunk: int
@@ -51,7 +53,8 @@ FULL = Plan(
     epochs=20,
     packs=(1, 4, 16, 64, 256, 1024),
     curvature=(1, 16, 256),
-    max_products=50,
+    max_products=100,
+    density_steps=100,
     chains=(1, 4, 16, 64, 256),
     leapfrog_steps=50,
     chunk=20,
@@ -64,6 +67,7 @@ QUICK = Plan(
     packs=(1, 2),
     curvature=(2,),
     max_products=10,
+    density_steps=10,
     chains=(2,),
     leapfrog_steps=5,
     chunk=4,
@@ -162,18 +166,19 @@ def trained(s: Setup, plan: Plan, members: int) -> np.ndarray:
 
 
 def curvature(s: Setup, plan: Plan, at: np.ndarray) -> dict[str, Any]:
-    """Gradients, Hessian products, top eigenvalues and exact traces of nets, side by side, on all rows."""
+    """Gradients, Hessian products, five eigenvalues and exact traces of nets, side by side, on all rows."""
     members, thetas = len(at), jnp.asarray(at)
     landscape = Landscape(s.model, s.x, s.y)
     keys = jax.random.split(jax.random.key(0), members)
     vectors = jax.random.normal(jax.random.key(1), thetas.shape)
 
-    def eigenvalue(theta: Array, key: Array) -> Any:
-        return top_eigenvalues(Hessian(landscape, theta), key, max_products=plan.max_products)
+    def eigenvalues(theta: Array, key: Array) -> Any:
+        found = top_eigenpairs(Hessian(landscape, theta), key, k=N_EIGENVALUES, max_products=plan.max_products)
+        return found._replace(vectors=None)
 
     gradient = _compile(jax.jit(jax.vmap(jax.grad(landscape.loss))), thetas)
     product = _compile(jax.jit(jax.vmap(lambda theta, v: Hessian(landscape, theta)(v))), thetas, vectors)
-    eigen = _compile(jax.jit(jax.vmap(eigenvalue)), thetas, keys)
+    eigen = _compile(jax.jit(jax.vmap(eigenvalues)), thetas, keys)
     trace = _compile(jax.jit(jax.vmap(lambda theta: exact_trace(landscape, theta))), thetas)
     gradient_seconds, _ = _timed(lambda: gradient.call(thetas), 10)
     product_seconds, _ = _timed(lambda: product.call(thetas, vectors), 10)
@@ -183,13 +188,34 @@ def curvature(s: Setup, plan: Plan, at: np.ndarray) -> dict[str, Any]:
         "gradients_per_second": members / gradient_seconds,
         "hessian_products_per_second": members / product_seconds,
         "gradients_per_hessian_product": product_seconds / gradient_seconds,
-        "top_eigenvalues_per_second": members / eigen_seconds,
+        "eigenvalues_of_nets_per_second": members / eigen_seconds,
         "eigenvalues_converged_share": float(jnp.mean(found.converged)),
-        "products_per_eigenvalue": float(jnp.mean(found.n_products)),
+        "products_for_eigenvalues": float(jnp.mean(found.n_products)),
         "traces_per_second": members / trace_seconds,
         "median_trace": float(jnp.median(traces.value)),
         "compile_seconds": sum(c.seconds for c in (gradient, product, eigen, trace)),
         "program_bytes": max((c.n_bytes for c in (gradient, product, eigen, trace) if c.n_bytes), default=None),
+    }
+
+
+def density(s: Setup, plan: Plan, at: np.ndarray) -> dict[str, Any]:
+    """Spectral densities of nets, side by side, by one random vector each."""
+    from models.geometry.spectral_density import lanczos_quadrature  # needs pydantic, which a bare machine may lack
+
+    landscape = Landscape(s.model, s.x, s.y)
+
+    def quadrature(theta: Array, key: Array) -> tuple[Array, Array]:
+        found = lanczos_quadrature(Hessian(landscape, theta), key, steps=plan.density_steps, probes=1)
+        return found.nodes, found.weights
+
+    arguments = (jnp.asarray(at), jax.random.split(jax.random.key(0), len(at)))
+    run = _compile(jax.jit(jax.vmap(quadrature)), *arguments)
+    seconds, _ = _timed(lambda: run.call(*arguments))
+    return {
+        "densities_per_second": len(at) / seconds,
+        "seconds": seconds,
+        "compile_seconds": run.seconds,
+        "program_bytes": run.n_bytes,
     }
 
 

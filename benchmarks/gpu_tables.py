@@ -28,10 +28,11 @@ def sentence(found: dict[str, Any]) -> str:
 
 
 def tables(found: dict[str, Any]) -> list[Table]:
-    """Training, curvature and chains, one table for each net."""
+    """Training, curvature, spectral densities and chains, one table for each net."""
     return [
         *(_training(net, rows, found["rows"]) for net, rows in found["training"].items()),
         *(_curvature(net, rows, found["rows"]) for net, rows in found["curvature"].items()),
+        *(_densities(net, rows, found["rows"]) for net, rows in found["densities"].items()),
         *(_chains(net, rows, found["rows"]) for net, rows in found["chains"].items()),
     ]
 
@@ -56,14 +57,24 @@ def _training(net: str, rows: list[dict[str, Any]], n: int) -> Table:
 
 def _curvature(net: str, rows: list[dict[str, Any]], n: int) -> Table:
     header = ["nets", "gradients/s", "Hessian products/s", "gradients per product"]
-    header += ["top eigenvalues/s", "converged", "exact traces/s", "program MiB", "peak MiB"]
+    header += ["five eigenvalues/s", "converged", "exact traces/s", "program MiB", "peak MiB"]
 
     def cells(r: dict[str, Any]) -> list[str]:
         names = ("gradients_per_second", "hessian_products_per_second", "gradients_per_hessian_product")
-        names += ("top_eigenvalues_per_second", "eigenvalues_converged_share", "traces_per_second")
+        names += ("eigenvalues_of_nets_per_second", "eigenvalues_converged_share", "traces_per_second")
         return [*(figure(r[name]) for name in names), *_memory(r)]
 
     return table(f"Curvature, {net}, {n:,} rows", header, rows, cells)
+
+
+def _densities(net: str, rows: list[dict[str, Any]], n: int) -> Table:
+    header = ["nets", "spectral densities/s", "seconds", "program MiB", "peak MiB", "compile s"]
+
+    def cells(r: dict[str, Any]) -> list[str]:
+        rate = figure(r["densities_per_second"])
+        return [rate, figure(r["seconds"]), *_memory(r), figure(r["compile_seconds"])]
+
+    return table(f"Spectral densities, {net}, {n:,} rows", header, rows, cells)
 
 
 def _chains(net: str, rows: list[dict[str, Any]], n: int) -> Table:

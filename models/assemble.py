@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
@@ -13,18 +12,17 @@ from models.dataset import Part
 from models.diagnostics import diagnose
 from models.draws import PosteriorDraws, to_datatree
 from models.evaluate import PARTS, evaluate, predict_parts
-from models.geometry.landscape import Landscape
-from models.geometry.measures import Accuracy, Point, measure
+from models.geometry.catalogue import Ask, ask
 from models.likelihoods import Family
+from models.measuring import points_of, spaced, take
 from models.posterior import Model
 from models.predictive import Predictive, eta_of_draws
-from models.result import Measure, PartName, RunResult, Seconds
+from models.result import Measure, PartName, RunResult
 from models.run import Run
 
-# Posterior draws whose curvature is measured, evenly spaced over all chains.
-MEASURED_DRAWS = 12
-CURVATURE = ("hessian_top_eigenvalue", "hessian_trace")
-ACCURACY = Accuracy(relative_error=0.05)
+# What is measured with every fit; anything else can be measured later, at what was stored.
+CURVATURE = (ask("hessian_top_eigenvalue"), ask("hessian_trace"))
+DIMENSION = ask("effective_dimension")
 
 
 class Sampled(NamedTuple):
@@ -37,7 +35,7 @@ class Sampled(NamedTuple):
         stats: (chain, draw) sampler statistics in ArviZ's names.
         identified: whether the parameters have a meaning of their own.
         labels: coordinates of the parameters' dimensions, as in `PosteriorDraws`.
-        model, theta: the flat model and its (chain, draw, p) draws; None where there is no flat vector.
+        theta: (chain, draw, p) draws of the flat vector; None where there is none.
         keep: whether the draws of parameters are stored.
     """
 
@@ -48,30 +46,22 @@ class Sampled(NamedTuple):
     stats: Mapping[str, np.ndarray]
     identified: bool
     n_parameters: int
-    model: Model | None = None
     theta: np.ndarray | None = None
     keep: bool = True
     labels: Mapping[str, Mapping[str, np.ndarray]] = {}
 
 
-def point_result(
-    run: Run,
-    model: Model,
-    theta: Array,
-    scales: np.ndarray,
-    curves: Mapping[str, np.ndarray],
-    warnings: tuple[str, ...] = (),
-) -> RunResult:
+def point_result(run: Run, theta: Array, curves: Mapping[str, np.ndarray], warnings: tuple[str, ...] = ()) -> RunResult:
     """Judge a point estimate: its predictions, its curvature, its effective dimension."""
-    thetas = theta[None]
+    model, thetas = run.model, theta[None]
     parts = predict_parts(
         model.family, _eta_of(model, thetas), thetas[:, model.n_weights :], run.split, run.keys.predict
     )
     predictives: dict[PartName, Predictive] = {name: parts[name].predictive for name in PARTS}
     if reason := _not_finite(predictives):
         return diverged(run, model.n_parameters, reason, curves)
-    names = CURVATURE if np.all(np.isinf(scales)) else (*CURVATURE, "effective_dimension")
-    geometry = _measure(run, model, theta[None], [-1], names, scales)
+    asks = CURVATURE if np.all(np.isinf(run.prior_scales)) else (*CURVATURE, DIMENSION)
+    geometry = _measure(run, thetas, [-1], asks)
     return _result(
         run,
         predictives,
@@ -107,12 +97,11 @@ def posterior_result(run: Run, found: Sampled, warnings: tuple[str, ...] = ()) -
     geometry: tuple[Measure, ...] = ()
     if "p_loo" in diagnosis.summary:
         s = diagnosis.summary
-        geometry += (Measure(-1, "effective_parameters", s["p_loo"], s["p_loo_se"], True, 0, {"method": "p_loo"}),)
-    if found.model is not None and found.theta is not None:
-        total = chains * n_draws
-        chosen = np.unique(np.linspace(0, total - 1, min(total, MEASURED_DRAWS)).astype(int))
-        thetas = found.theta.reshape(total, -1)[chosen]
-        geometry += _measure(run, found.model, thetas, chosen.tolist(), CURVATURE, None)
+        # A function of the predictions alone, hence unmoved by every symmetry of the parameters.
+        geometry += (Measure(-1, "p_loo", "", s["p_loo"], s["p_loo_se"], "converged", None, 0, "rescaling", {}),)
+    if found.theta is not None:
+        chosen = spaced(chains * n_draws)
+        geometry += _measure(run, found.theta.reshape(chains * n_draws, -1)[chosen], chosen, CURVATURE)
     return _result(
         run,
         predictives,
@@ -140,8 +129,8 @@ def diverged(run: Run, n_parameters: int, reason: str, curves: Mapping[str, np.n
         status="diverged",
         error=reason,
         n_parameters=n_parameters,
-        seconds=_seconds(run),
-        device=_device(),
+        seconds=run.seconds,
+        device=run.device,
         curves=curves,
     )
 
@@ -156,41 +145,8 @@ def _eta_of(model: Model, thetas: Array) -> Callable[[Part], Array]:
     return lambda part: eta_of_draws(model)(thetas, jnp.asarray(part.x, thetas.dtype))
 
 
-def _measure(
-    run: Run,
-    model: Model,
-    thetas: Array | np.ndarray,
-    draws: Sequence[int],
-    names: Sequence[str],
-    scales: np.ndarray | None,
-) -> tuple[Measure, ...]:
-    """Measure the training loss at each of (t, p) parameter vectors."""
-    part = run.split.train
-    thetas = jnp.asarray(thetas)
-    real = np.issubdtype(part.y.dtype, np.floating)
-    rows = Landscape(model, jnp.asarray(part.x, thetas.dtype), jnp.asarray(part.y, thetas.dtype if real else jnp.int32))
-    prior = np.full(model.n_parameters, np.inf) if scales is None else scales
-    keys = jax.random.split(run.keys.measure, len(draws))
-    points = [Point(rows, theta, prior, key) for theta, key in zip(thetas, keys, strict=True)]
-    found: list[Measure] = []
-    with run.clock.computing():
-        for i, (draw, point) in enumerate(zip(draws, points, strict=True)):
-            (measured,) = measure([point], names, ACCURACY)
-            for name, m in measured.items():
-                is_dimension = name == "effective_dimension"
-                found.append(
-                    Measure(
-                        draw,
-                        "effective_parameters" if is_dimension else name,
-                        m.value,
-                        m.standard_error,
-                        m.converged,
-                        m.n_products,
-                        {"method": "laplace"} if is_dimension else {"part": "train", "reduction": "mean"},
-                    )
-                )
-            run.progress("measures", i + 1, len(draws))
-    return tuple(found)
+def _measure(run: Run, thetas: Array | np.ndarray, draws: Sequence[int], asks: Sequence[Ask]) -> tuple[Measure, ...]:
+    return take(run, points_of(run, thetas, draws), draws, asks).geometry
 
 
 def _result(run: Run, predictives: Mapping[PartName, Predictive], **fields: object) -> RunResult:
@@ -199,8 +155,8 @@ def _result(run: Run, predictives: Mapping[PartName, Predictive], **fields: obje
         run_key=run.request.run_key,
         status="finished",
         error=None,
-        seconds=_seconds(run),
-        device=_device(),
+        seconds=run.seconds,
+        device=run.device,
         metrics=evaluation.metrics,
         pointwise=evaluation.pointwise,
         predictions=evaluation.predictions,
@@ -218,18 +174,10 @@ def _not_finite(predictives: Mapping[PartName, Predictive]) -> str | None:
 
 def _unconverged(geometry: Sequence[Measure]) -> tuple[str, ...]:
     """One warning for each measure that did not converge somewhere."""
-    names = dict.fromkeys(m.measure for m in geometry if not m.converged)
-    counts = {name: sum(m.measure == name and not m.converged for m in geometry) for name in names}
+    names = dict.fromkeys(m.measure for m in geometry if m.status != "converged")
+    counts = {name: sum(m.measure == name and m.status != "converged" for m in geometry) for name in names}
     return tuple(
         f"{name.replace('_', ' ')} did not converge"
         + (f" at {n} of the draws measured" if geometry[-1].draw >= 0 else "")
         for name, n in counts.items()
     )
-
-
-def _seconds(run: Run) -> Seconds:
-    return Seconds(run.clock.wall, run.clock.compile, run.clock.device)
-
-
-def _device() -> str:
-    return jax.devices()[0].device_kind

@@ -28,7 +28,7 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Result:
-    """A run's end, good or bad. `value` is a `models.result.RunResult`; executors do not look inside."""
+    """A run's end, good or bad. `value` is of `models.result`; executors do not look inside."""
 
     run_key: str
     value: Any

@@ -6,7 +6,6 @@ import numpy as np
 
 from models.assemble import Sampled, diverged, flat_draws, posterior_result
 from models.build import family_of
-from models.fit_net import model_for
 from models.glm.fit import fit_formula
 from models.glm.sampling import SamplingError
 from models.result import RunResult
@@ -33,12 +32,10 @@ def fit_glm_run(run: Run) -> RunResult:
             return diverged(run, 0, str(error), {})
         # PyMC's figure holds what its model took JAX, and that is counted already.
         run.clock.add_compile(max(0.0, found.compile_seconds - compiled))
-        model = None
         if found.theta is None:
             eta, extra = found.eta, jnp.asarray(found.extra)
         else:
-            model = model_for(run)
-            eta, extra = flat_draws(model, np.asarray(found.theta, np.float64))
+            eta, extra = flat_draws(run.model, np.asarray(found.theta, np.float64))
         draws = found.posterior["posterior"].data_vars
         sampled = Sampled(
             family=family,
@@ -48,7 +45,6 @@ def fit_glm_run(run: Run) -> RunResult:
             stats={str(name): values.to_numpy() for name, values in found.posterior["sample_stats"].data_vars.items()},
             identified=True,
             n_parameters=found.n_parameters,
-            model=model,
             theta=found.theta,
             labels={str(name): {str(dim): v[dim].to_numpy() for dim in v.dims[2:]} for name, v in draws.items()},
         )

@@ -9,26 +9,16 @@ import numpy as np
 from jaxtyping import Array
 
 from models.assemble import Sampled, diverged, flat_draws, point_result, posterior_result
-from models.build import model_of, prior_scales
-from models.dataset import Part
 from models.inference import hmc, lbfgs, nuts
 from models.inference.optimise import CURVES, Data, Fit, Rates, Trainer, trainer
 from models.posterior import Model, log_joint
 from models.priors import flat_scales
 from models.result import RunResult
-from models.run import Run
+from models.run import Run, rows_of
 from models.spec import HMC, NUTS, Cosine, Flat, Linear, Optimise, Plateau
 from models.train import Member, train
 
 FULL_BATCH = 2**31 - 1
-
-
-def model_for(run: Run) -> Model:
-    """The run's model: the same object for all runs of one program."""
-    learner, split = run.request.learner, run.split
-    assert learner.likelihood is not None
-    shapes = (split.n_classes, len(split.columns), split.shape)
-    return model_of(learner.predictor, learner.likelihood, *shapes)  # pyright: ignore[reportArgumentType] - frozen, hence hashable
 
 
 def fit_optimised(runs: Sequence[Run]) -> list[RunResult]:
@@ -38,7 +28,7 @@ def fit_optimised(runs: Sequence[Run]) -> list[RunResult]:
     if inference.optimiser == "lbfgs":
         with jax.enable_x64(True):
             return [_fit_convex(run) for run in runs]
-    model = model_for(runs[0])
+    model = runs[0].model
     members = []
     for run in runs:
         assert isinstance(run.request.learner.inference, Optimise)
@@ -62,13 +52,13 @@ def _point(run: Run, model: Model, fit: Fit) -> RunResult:
     if bool(fit.diverged):
         remedy = "lower the learning rate"
         return diverged(run, model.n_parameters, f"the loss was no longer finite in epoch {epochs}: {remedy}", curves)
-    return point_result(run, model, fit.theta, prior_scales(run.request.learner, model, len(run.split.train.y)), curves)
+    return point_result(run, fit.theta, curves)
 
 
 def _fit_convex(run: Run) -> RunResult:
     inference = run.request.learner.inference
     assert isinstance(inference, Optimise)
-    model = model_for(run)
+    model = run.model
     x, y = rows_of(run.split.train, np.float64)
     scales = jnp.asarray(_penalty_scales(run, model), jnp.float64)
     with run.clock.computing():
@@ -84,16 +74,15 @@ def _fit_convex(run: Run) -> RunResult:
     if not bool(found.converged):
         size = float(found.gradient_norm)
         warnings = (f"L-BFGS stopped after {steps} steps with gradient norm {size:.1e}: not at the optimum",)
-    scales = prior_scales(run.request.learner, model, len(run.split.train.y))
-    return point_result(run, model, found.theta, scales, curves, warnings)
+    return point_result(run, found.theta, curves, warnings)
 
 
 def fit_sampled(run: Run, checkpoint: Mapping[str, np.ndarray] | None) -> RunResult:
     """Sample the log joint by NUTS or HMC; each chain starts from an optimised member of its own."""
     inference = run.request.learner.inference
     assert isinstance(inference, NUTS | HMC)
-    model = model_for(run)
-    scales = prior_scales(run.request.learner, model, len(run.split.train.y))
+    model = run.model
+    scales = run.prior_scales
     data = data_of(run, scales)
     if checkpoint is None:
         starts = _optimised_starts(run, model, inference, data)
@@ -127,7 +116,6 @@ def fit_sampled(run: Run, checkpoint: Mapping[str, np.ndarray] | None) -> RunRes
         stats=samples.stats,
         identified=isinstance(run.request.learner.predictor, Linear),
         n_parameters=model.n_parameters,
-        model=model,
         theta=samples.theta,
         keep=inference.keep_draws,
     )
@@ -202,12 +190,6 @@ def rates_of(inference: Optimise) -> Rates:
             return rates
 
 
-def rows_of(part: Part, dtype: np.dtype | type) -> tuple[Array, Array]:
-    """A part's design and target; real targets in `dtype`, codes and counts as integers."""
-    real = np.issubdtype(part.y.dtype, np.floating)
-    return jnp.asarray(part.x, dtype), jnp.asarray(part.y, dtype if real else jnp.int32)
-
-
 def data_of(run: Run, scales: np.ndarray) -> Data:
     """Training and validation rows in float32, with the prior's scales."""
     train_rows, validation = (rows_of(part, np.float32) for part in (run.split.train, run.split.validation))
@@ -218,4 +200,4 @@ def _penalty_scales(run: Run, model: Model) -> np.ndarray:
     """The scales of the stated prior; flat under a weight decay, which enters the objective by itself."""
     if isinstance(run.request.learner.prior, Flat):
         return flat_scales(model)
-    return prior_scales(run.request.learner, model, len(run.split.train.y))
+    return run.prior_scales

@@ -4,9 +4,9 @@ theta = (predictor's weights in the order of its leaves, likelihood's own parame
 and GLMs share this vector, and so the same metrics and the same geometry.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -21,6 +21,15 @@ Theta = Float[Array, " p"]
 Inputs = Float[Array, "n d"]
 
 
+class Leaf(NamedTuple):
+    """One array of the predictor and where it lies in theta, such as layers.0.weight."""
+
+    name: str
+    shape: tuple[int, ...]
+    start: int
+    stop: int
+
+
 @dataclass(frozen=True, eq=False)
 class Model:
     """A predictor and a family over a flat vector of p = n_weights + m parameters. Functions are pure.
@@ -28,6 +37,7 @@ class Model:
     Attributes:
         init: key -> theta, float32 (float64 under x64).
         fan_in: (n_weights,) inputs that feed each weight's unit; `is_bias` marks biases.
+        leaves: the predictor's arrays, in the order of theta.
     """
 
     family: Family
@@ -36,6 +46,15 @@ class Model:
     n_weights: int
     fan_in: np.ndarray
     is_bias: np.ndarray
+    leaves: tuple[Leaf, ...]
+
+    @property
+    def layers(self) -> Mapping[str, slice]:
+        """The entries of theta of each layer, that is of a weight with its bias, in the order of theta."""
+        bounds: dict[str, list[int]] = {}
+        for leaf in self.leaves:
+            bounds.setdefault(leaf.name.rpartition(".")[0], []).extend((leaf.start, leaf.stop))
+        return {name: slice(min(ends), max(ends)) for name, ends in bounds.items()}
 
     @property
     def n_parameters(self) -> int:
@@ -70,8 +89,14 @@ def build(predictor: Callable[[PRNGKeyArray], eqx.Module], family: Family) -> Mo
     key = jax.eval_shape(lambda: jax.random.key(0))
     template = eqx.filter_eval_shape(predictor, key)
     arrays, static = eqx.partition(template, lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct))
-    leaves, tree = jax.tree.flatten(arrays)
+    paths, tree = jax.tree_util.tree_flatten_with_path(arrays)
+    leaves = [leaf for _, leaf in paths]
     sizes = [leaf.size for leaf in leaves]
+    stops = np.cumsum(sizes).tolist()
+    named = tuple(
+        Leaf(jax.tree_util.keystr(path, simple=True, separator="."), leaf.shape, stop - leaf.size, stop)
+        for (path, leaf), stop in zip(paths, stops, strict=True)
+    )
     fan_in = np.concatenate([np.full(leaf.size, int(np.prod(leaf.shape[1:])), np.int64) for leaf in leaves])
     is_bias = np.concatenate([np.full(leaf.size, leaf.ndim == 1) for leaf in leaves])
 
@@ -84,7 +109,7 @@ def build(predictor: Callable[[PRNGKeyArray], eqx.Module], family: Family) -> Mo
         parts = [part.reshape(leaf.shape) for part, leaf in zip(jax.lax.split(weights, sizes), leaves, strict=True)]
         return eqx.combine(jax.tree.unflatten(tree, parts), static)
 
-    return Model(family, init, unravel, sum(sizes), fan_in, is_bias)
+    return Model(family, init, unravel, sum(sizes), fan_in, is_bias, named)
 
 
 def log_prior(theta: Theta, scales: Theta) -> Float[Array, ""]:

@@ -70,17 +70,64 @@ class Diagnostic(NamedTuple):
     pareto_k: float | None = None
 
 
+MeasureStatus = Literal["converged", "unconverged", "not_applicable", "failed"]
+
+
 class Measure(NamedTuple):
     """A geometric or complexity number at one parameter vector; `draw` is -1 for a point estimate.
 
-    `standard_error` is 0 for exact values. An unconverged value is None with `converged` False.
+    Attributes:
+        component: which part of the measure, such as a layer; empty for a scalar.
+        value: None unless converged.
+        standard_error: 0 for exact values, None unless converged.
+        reason: why there is no value where it is not applicable or failed, else None.
+        n_products: curvature-vector products and gradients that it took.
+        invariance: what leaves it unchanged, as in `models.geometry.definition.Definition`.
     """
 
     draw: int
     measure: str
+    component: str
     value: float | None
     standard_error: float | None
-    converged: bool
+    status: MeasureStatus
+    reason: str | None
+    n_products: int
+    invariance: str
+    settings: Mapping[str, Any]
+
+
+class MeasuredProfile(NamedTuple):
+    """A curve over x, or a surface over x and y, at one parameter vector: (g,) columns."""
+
+    draw: int
+    measure: str
+    x: np.ndarray
+    y: np.ndarray | None
+    value: np.ndarray
+    standard_error: np.ndarray
+    settings: Mapping[str, Any]
+
+
+class Connected(NamedTuple):
+    """The loss along a path from a run's vector to that of another run.
+
+    Attributes:
+        barrier: maximum of the loss less the line between the ends' losses, in nats; None where not applicable.
+        at: where on the path, in [0, 1].
+        losses: at equally spaced places from 0 to 1.
+    """
+
+    draw: int
+    other_run_key: str
+    other_draw: int
+    method: str
+    barrier: float | None
+    maximum: float | None
+    at: float | None
+    losses: tuple[float, ...]
+    status: MeasureStatus
+    reason: str | None
     n_products: int
     settings: Mapping[str, Any]
 
@@ -128,3 +175,20 @@ class RunResult:
 def failure(run_key: str, reason: str, device: str = "") -> RunResult:
     """The result of a run that could not be fitted."""
     return RunResult(run_key, "failed", reason, n_parameters=0, seconds=Seconds(0.0, 0.0, 0.0), device=device)
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What was measured at a run that is stored.
+
+    Attributes:
+        key: a hash of the run and of everything that was asked.
+    """
+
+    key: str
+    run_key: str
+    seconds: Seconds
+    device: str
+    geometry: tuple[Measure, ...] = ()
+    profiles: tuple[MeasuredProfile, ...] = ()
+    connections: tuple[Connected, ...] = ()

@@ -6,13 +6,16 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import PRNGKeyArray
+from jaxtyping import Array, PRNGKeyArray
 
+from models import build
 from models.clock import Clock
-from models.dataset import Split
+from models.dataset import Part, Split
 from models.events import Checkpoint, Event, Progress
-from models.result import RunRequest
+from models.posterior import Model
+from models.result import RunRequest, Seconds
 
 Emit = Callable[[Event], None]
 
@@ -32,13 +35,43 @@ class Run:
     """A request on its way to a result. Its randomness comes from the seed and the partition and from nothing else.
 
     Learners on the same seed and partition share their streams, so that a comparison is paired by design.
+
+    Attributes:
+        key: whose events these are: the run's, unless something is measured at a stored run.
     """
 
     request: RunRequest
     split: Split
     emit: Emit
+    key: str = ""
     clock: Clock = field(default_factory=Clock)
     _said: float = field(default=0.0, init=False)
+
+    def __post_init__(self) -> None:
+        self.key = self.key or self.request.run_key
+
+    @property
+    def model(self) -> Model:
+        """The flat model: the same object for all runs of one program."""
+        learner, split = self.request.learner, self.split
+        assert learner.likelihood is not None
+        shapes = (split.n_classes, len(split.columns), split.shape)
+        return build.model_of(learner.predictor, learner.likelihood, *shapes)  # pyright: ignore[reportArgumentType] - frozen, hence hashable
+
+    @property
+    def prior_scales(self) -> np.ndarray:
+        """(p,) standard deviations of the Gaussian prior that is stated, by prior or by weight decay."""
+        return build.prior_scales(self.request.learner, self.model, len(self.split.train.y))
+
+    @property
+    def seconds(self) -> Seconds:
+        """What the clock says now."""
+        return Seconds(self.clock.wall, self.clock.compile, self.clock.device)
+
+    @property
+    def device(self) -> str:
+        """The kind of device that JAX computes on."""
+        return jax.devices()[0].device_kind
 
     @property
     def keys(self) -> Keys:
@@ -60,8 +93,14 @@ class Run:
         now = time.monotonic()
         if done >= total or now - self._said > 0.25:
             self._said = now
-            self.emit(Progress(self.request.run_key, phase, done, total, facts or {}))
+            self.emit(Progress(self.key, phase, done, total, facts or {}))
 
     def checkpoint(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Hand back what is needed to go on from here."""
-        self.emit(Checkpoint(self.request.run_key, arrays))
+        self.emit(Checkpoint(self.key, arrays))
+
+
+def rows_of(part: Part, dtype: np.dtype | type) -> tuple[Array, Array]:
+    """A part's design and target; real targets in `dtype`, codes and counts as integers."""
+    real = np.issubdtype(part.y.dtype, np.floating)
+    return jnp.asarray(part.x, dtype), jnp.asarray(part.y, dtype if real else jnp.int32)

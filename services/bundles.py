@@ -12,7 +12,7 @@ writer is killed. A loss of power may harm those that were not yet flushed, and 
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,7 +26,7 @@ from models.dataset import Partition
 from models.result import RunRequest, RunResult, Status
 from models.spec import SCHEMA_VERSION, Learner, Settings
 from services.errors import StoreError
-from services.files import ASIDE, flush_to_disk, folder_aside, load_arrays, save_arrays, sha256
+from services.files import ASIDE, folder_aside, load_arrays, save_arrays, sha256
 from services.provenance import Provenance
 
 MANIFEST = "run.json"
@@ -154,16 +154,6 @@ def _manifest(record: Record, checksums: dict[str, str]) -> Manifest:
         warnings=result.warnings,
         checksums=checksums,
     )
-
-
-def flush(folder: Path, bundle_names: Iterable[str]) -> None:
-    """Return when these bundles would survive a loss of power.
-
-    Raises:
-        OSError: the disk says no.
-    """
-    paths = [folder / name for name in bundle_names]
-    flush_to_disk(*(part for path in paths for part in path.iterdir()), *paths, folder)
 
 
 def names(folder: Path) -> Iterator[str]:

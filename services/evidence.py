@@ -13,7 +13,7 @@ from models.scoring import reliability_curve
 from models.spec import Task
 from services.figures import ENERGIES, LOSSES, MEASURES, RANKS, RELIABILITY, Evidence
 from services.store import Store
-from services.summary import Rows
+from services.summary import CONVERGED, EFFECTIVE, Rows
 
 RANK_BINS = 20
 ENERGY_BINS = 40
@@ -68,7 +68,8 @@ def _measures(rows: Rows, labels: pl.DataFrame) -> pl.DataFrame:
         rows.metrics.filter(metric="log_score", part=part).select("run_key", "value") for part in ("train", "test")
     )
     gaps = train.join(test, on="run_key", suffix="_test").select("run_key", gap=pl.col("value") - pl.col("value_test"))
-    measured = rows.geometry.filter(pl.col("measure").is_in(MEASURE_NAMES) & pl.col("converged"))
+    of = pl.col("measure").replace(dict.fromkeys(EFFECTIVE, "effective_parameters"))
+    measured = rows.geometry.filter(CONVERGED).with_columns(measure=of).filter(pl.col("measure").is_in(MEASURE_NAMES))
     medians = measured.group_by("run_key", "measure", maintain_order=True).agg(pl.col("value").median())
     return medians.join(labels, on="run_key").join(gaps, on="run_key").select(*MEASURES)
 

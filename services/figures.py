@@ -1,8 +1,6 @@
 """Charts of a comparison, as Altair charts on plain polars frames.
 
-Every chart's title says what it shows, and its subtitle what to look for. Colours are those of Okabe and Ito ("Color
-universal design", 2008) without black and yellow, which vanish on a dark and on a light page; learners keep theirs in
-all charts of a document. Backgrounds are transparent and inks mid-grey, so that a chart reads on either page.
+Every chart's title says what it shows, and its subtitle what to look for.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,6 +13,7 @@ import polars as pl
 import polars.selectors as cs
 
 from models.spec import Task
+from services.charts import CELL, INK, PALETTE, colour, finished, inline, panel, shape, tips
 from services.document import Document
 
 MAX_POINTS = 300
@@ -57,10 +56,6 @@ ENERGIES: Mapping[str, type[pl.DataType]] = {
     "density": pl.Float64,
 }
 
-_PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C8C8C")
-_SHAPES = ("circle", "square", "triangle-up", "diamond")
-_INK = "#767676"
-_CELL = 200
 _MEASURE_WORDS = {
     "hessian_top_eigenvalue": "top Hessian eigenvalue",
     "hessian_trace": "Hessian trace",
@@ -101,7 +96,7 @@ def figures(document: Document, evidence: Evidence) -> dict[str, alt.TopLevelMix
         "ranks": (evidence.ranks, partial(rank_chart, evidence.ranks)),
         "energies": (evidence.energies, partial(energy_chart, evidence.energies)),
     }
-    return {name: _finish(draw()) for name, (frame, draw) in drawn.items() if not frame.is_empty()}
+    return {name: finished(draw()) for name, (frame, draw) in drawn.items() if not frame.is_empty()}
 
 
 def scores_frame(document: Document) -> pl.DataFrame:
@@ -117,16 +112,16 @@ def score_chart(scores: pl.DataFrame, names: Sequence[str]) -> alt.TopLevelMixin
     frame = scores.with_columns(
         (pl.col("value") + k * pl.col("standard_error")).alias(f"at{k:+d}") for k in (-2, -1, 1, 2)
     )
-    base = alt.Chart(_data(frame)).encode(
+    base = alt.Chart(inline(frame)).encode(
         y=alt.Y("learner:N", sort=scores["learner"].to_list(), title=None, axis=alt.Axis(labelLimit=220)),
-        color=_colour(names, legend=False),
-        tooltip=_tips("learner:N", "kind:N", "value:Q", "standard_error:Q"),
+        color=colour(names, legend=False),
+        tooltip=tips("learner:N", "kind:N", "value:Q", "standard_error:Q"),
     )
     x = partial(alt.X, title="test log score (nats per row)", scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=6))
     return alt.layer(
         base.mark_rule(strokeWidth=1.5).encode(x=x("at-2:Q"), x2="at+2:Q"),
         base.mark_rule(strokeWidth=4).encode(x=x("at-1:Q"), x2="at+1:Q"),
-        base.mark_point(filled=True, size=90, opacity=1).encode(x=x("value:Q"), shape=_shape(names, legend=False)),
+        base.mark_point(filled=True, size=90, opacity=1).encode(x=x("value:Q"), shape=shape(names, legend=False)),
     ).properties(
         width=560,
         height=alt.Step(28),
@@ -148,14 +143,14 @@ def reliability_chart(frame: pl.DataFrame, names: Sequence[str], task: Task) -> 
     unit = alt.Scale(domain=[0, 1], nice=False)
     base = alt.Chart().encode(
         x=alt.X("predicted:Q", title=predicted, scale=unit, axis=alt.Axis(values=[0, 0.5, 1])),
-        color=_colour(names, legend=False),
-        tooltip=_tips("learner:N", "predicted:Q", "observed:Q", "standard_error:Q", "n:Q"),
+        color=colour(names, legend=False),
+        tooltip=tips("learner:N", "predicted:Q", "observed:Q", "standard_error:Q", "n:Q"),
     )
     y = partial(alt.Y, title=observed, scale=unit, axis=alt.Axis(values=[0, 0.5, 1]))
     diagonal = (
         alt.Chart()
         .transform_aggregate(groupby=["learner"])
-        .mark_rule(color=_INK, strokeDash=[4, 3])
+        .mark_rule(color=INK, strokeDash=[4, 3])
         .encode(x=alt.datum(0), x2=alt.datum(1), y=alt.datum(0), y2=alt.datum(1))
     )
     layers = (
@@ -169,9 +164,9 @@ def reliability_chart(frame: pl.DataFrame, names: Sequence[str], task: Task) -> 
         else "On the dashed line is honest; below it the intervals are too narrow. Bars: one standard error."
     )
     return (
-        alt.layer(*layers, data=_data(frame))
-        .properties(width=_CELL, height=_CELL)
-        .facet(_panel("learner", frame), columns=4)
+        alt.layer(*layers, data=inline(frame))
+        .properties(width=CELL, height=CELL)
+        .facet(panel("learner", frame), columns=4)
         .properties(
             title=alt.Title("Reliability" if classes else "Coverage of predictive intervals", subtitle=subtitle)
         )
@@ -185,7 +180,7 @@ def gap_chart(frame: pl.DataFrame, names: Sequence[str]) -> alt.ConcatChart:
         words = _MEASURE_WORDS.get(str(measure), str(measure).replace("_", " "))
         kind = "log" if bool((part["value"] > 0).all()) else "linear"
         panels.append(
-            alt.Chart(_data(part))
+            alt.Chart(inline(part))
             .mark_point(filled=True, size=60, opacity=0.85)
             .encode(
                 x=alt.X(
@@ -195,11 +190,11 @@ def gap_chart(frame: pl.DataFrame, names: Sequence[str]) -> alt.ConcatChart:
                     axis=alt.Axis(tickCount=4),
                 ),
                 y=alt.Y("gap:Q", title="gap (nats per row)", scale=alt.Scale(zero=False, nice=False, padding=10)),
-                color=_colour(names),
-                shape=_shape(names),
-                tooltip=_tips("learner:N", "run:N", "value:Q", "gap:Q"),
+                color=colour(names),
+                shape=shape(names),
+                tooltip=tips("learner:N", "run:N", "value:Q", "gap:Q"),
             )
-            .properties(width=_CELL, height=_CELL)
+            .properties(width=CELL, height=CELL)
         )
     return (
         alt.concat(*panels, columns=3)
@@ -221,7 +216,7 @@ def loss_chart(frame: pl.DataFrame, names: Sequence[str]) -> alt.FacetChart:
         losses.select(((cs.float() > 0) | cs.float().is_null() | cs.float().is_nan()).all()).row(0) == (True, True)
     )
     chart = (
-        alt.Chart(_data(frame))
+        alt.Chart(inline(frame))
         .transform_fold(["train", "validation"], as_=["part", "loss"])
         .transform_calculate(line="datum.run + datum.part")
         .mark_line(strokeWidth=1.5, opacity=0.8)
@@ -230,20 +225,20 @@ def loss_chart(frame: pl.DataFrame, names: Sequence[str]) -> alt.FacetChart:
             y=alt.Y(
                 "loss:Q", title="loss (nats per row)", scale=alt.Scale(type="log" if positive else "linear", zero=False)
             ),
-            color=_colour(names, legend=False),
+            color=colour(names, legend=False),
             strokeDash=alt.StrokeDash(
                 "part:N",
                 title=None,
                 scale=alt.Scale(domain=["train", "validation"], range=[[1, 0], [5, 3]]),
-                legend=alt.Legend(symbolStrokeColor=_INK, symbolStrokeWidth=1.5, symbolSize=300),
+                legend=alt.Legend(symbolStrokeColor=INK, symbolStrokeWidth=1.5, symbolSize=300),
             ),
             detail="line:N",
-            tooltip=_tips("learner:N", "run:N", "part:N", "step:Q", "loss:Q"),
+            tooltip=tips("learner:N", "run:N", "part:N", "step:Q", "loss:Q"),
         )
-        .properties(width=_CELL, height=140)
+        .properties(width=CELL, height=140)
     )
     return (
-        chart.facet(_panel("learner", frame), columns=4)
+        chart.facet(panel("learner", frame), columns=4)
         .resolve_scale(x="independent")
         .properties(
             title=alt.Title(
@@ -260,17 +255,17 @@ def rank_chart(frame: pl.DataFrame) -> alt.FacetChart:
         pl.format("{}, chain {}", pl.col("learner"), pl.col("chain") + 1).alias("panel"),
     )
     base = alt.Chart()
-    bars = base.mark_bar(color=_PALETTE[0], opacity=0.75, binSpacing=0).encode(
+    bars = base.mark_bar(color=PALETTE[0], opacity=0.75, binSpacing=0).encode(
         x=alt.X("low:Q", bin="binned", title="relative rank", axis=alt.Axis(values=[0, 0.5, 1])),
         x2="high:Q",
         y=alt.Y("count:Q", title="draws"),
-        tooltip=_tips("learner:N", "quantity:N", "chain:Q", "count:Q", "expected:Q"),
+        tooltip=tips("learner:N", "quantity:N", "chain:Q", "count:Q", "expected:Q"),
     )
-    even = base.mark_rule(color=_PALETTE[5], strokeWidth=1.5).encode(y="mean(expected):Q")
+    even = base.mark_rule(color=PALETTE[5], strokeWidth=1.5).encode(y="mean(expected):Q")
     return (
-        alt.layer(bars, even, data=_data(frame))
-        .properties(width=_CELL, height=90)
-        .facet(_panel("panel", frame), columns=4)
+        alt.layer(bars, even, data=inline(frame))
+        .properties(width=CELL, height=90)
+        .facet(panel("panel", frame), columns=4)
         .properties(
             title=alt.Title(
                 "Rank plots of the worst-mixing quantity",
@@ -282,22 +277,22 @@ def rank_chart(frame: pl.DataFrame) -> alt.FacetChart:
 
 def energy_chart(frame: pl.DataFrame) -> alt.FacetChart:
     """Marginal and transition energy (Betancourt 2017, section 6.3), one panel per learner."""
-    kinds = alt.Scale(domain=["marginal", "transition"], range=[_PALETTE[0], _PALETTE[1]])
+    kinds = alt.Scale(domain=["marginal", "transition"], range=[PALETTE[0], PALETTE[1]])
     dashes = alt.Scale(domain=["marginal", "transition"], range=[[1, 0], [5, 3]])
     chart = (
-        alt.Chart(_data(frame))
+        alt.Chart(inline(frame))
         .mark_line(interpolate="step-after", strokeWidth=2)
         .encode(
             x=alt.X("low:Q", title="energy, centred", axis=alt.Axis(tickCount=4)),
             y=alt.Y("density:Q", title="density"),
             color=alt.Color("kind:N", title=None, scale=kinds),
             strokeDash=alt.StrokeDash("kind:N", title=None, scale=dashes),
-            tooltip=_tips("learner:N", "kind:N", "low:Q", "high:Q", "density:Q"),
+            tooltip=tips("learner:N", "kind:N", "low:Q", "high:Q", "density:Q"),
         )
-        .properties(width=_CELL, height=140)
+        .properties(width=CELL, height=140)
     )
     return (
-        chart.facet(_panel("learner", frame), columns=4)
+        chart.facet(panel("learner", frame), columns=4)
         .resolve_scale(x="independent", y="independent")
         .properties(
             title=alt.Title(
@@ -316,52 +311,3 @@ def thin(losses: pl.DataFrame, points: int = MAX_POINTS) -> pl.DataFrame:
         at = np.unique(np.linspace(0, curve.height - 1, min(points, curve.height)).round().astype(int))
         kept.append(curve[at])
     return pl.concat(kept) if kept else losses
-
-
-def _data(frame: pl.DataFrame) -> alt.InlineData:
-    # Inline, past Altair's row limit and type inference. JSON has no NaN, and five digits are more than a pixel shows.
-    finite = cs.by_name(frame.select(cs.float()).columns)
-    frame = frame.with_columns(pl.when(finite.is_finite()).then(finite.round_sig_figs(5)).name.keep())
-    return alt.InlineData(values=frame.to_dicts())
-
-
-def _colour(names: Sequence[str], legend: bool = True) -> alt.Color:
-    colours = [_PALETTE[i % len(_PALETTE)] for i in range(len(names))]
-    return alt.Color("learner:N", scale=alt.Scale(domain=list(names), range=colours), **_legend(legend))
-
-
-def _shape(names: Sequence[str], legend: bool = True) -> alt.Shape:
-    # Seven colours and four shapes have no common factor: 28 learners before a pair repeats.
-    shapes = [_SHAPES[i % len(_SHAPES)] for i in range(len(names))]
-    return alt.Shape("learner:N", scale=alt.Scale(domain=list(names), range=shapes), **_legend(legend))
-
-
-def _legend(shown: bool) -> dict:
-    return {"title": None} if shown else {"legend": None}
-
-
-def _panel(field_name: str, frame: pl.DataFrame) -> alt.Facet:
-    order = frame[field_name].unique(maintain_order=True).to_list()
-    return alt.Facet(
-        f"{field_name}:N", title=None, sort=order, header=alt.Header(labelLimit=_CELL, labelFontWeight="bold")
-    )
-
-
-def _tips(*fields: str) -> list[alt.Tooltip]:
-    return [
-        alt.Tooltip(each, title=each[:-2].replace("_", " "), format=".4~g" if each.endswith(":Q") else alt.Undefined)
-        for each in fields
-    ]
-
-
-def _finish(chart):
-    ink = {"labelColor": _INK, "titleColor": _INK}
-    lines = {"domainColor": _INK, "tickColor": _INK, "gridColor": _INK, "gridOpacity": 0.2}
-    return (
-        chart.configure(background="transparent", font="system-ui, sans-serif")
-        .configure_axis(**ink, **lines, titleFontWeight="normal")
-        .configure_legend(**ink, orient="bottom", columns=5, symbolOpacity=1)
-        .configure_header(**ink)
-        .configure_title(color=_INK, subtitleColor=_INK, anchor="start")
-        .configure_view(stroke=None)
-    )

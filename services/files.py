@@ -4,7 +4,7 @@ import hashlib
 import os
 import shutil
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -68,6 +68,17 @@ def flush_to_disk(*paths: Path) -> None:
     """
     with ThreadPoolExecutor(max_workers=16) as pool:
         list(pool.map(_flush, paths))
+
+
+def flush_folders(folders: Iterable[Path]) -> None:
+    """Return when these folders of files would survive a loss of power, their names included.
+
+    Raises:
+        OSError: the disk says no.
+    """
+    paths = list(folders)
+    parents = {path.parent for path in paths}
+    flush_to_disk(*(part for path in paths for part in path.iterdir()), *paths, *parents)
 
 
 def _flush(path: Path) -> None:

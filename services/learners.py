@@ -3,9 +3,7 @@
 import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
-
-import yaml
+from typing import Literal, NamedTuple
 
 from models.spec import (
     MLP,
@@ -24,6 +22,7 @@ from models.spec import (
     SupportVectors,
     parse_learner,
 )
+from services.yaml_file import read_yaml
 
 Budget = Literal["quick", "standard", "thorough"]
 
@@ -113,8 +112,10 @@ def default_names(has_shape: bool) -> list[str]:
     return [name for name in presets("quick") if name != "convnet" or has_shape]
 
 
-def choose(names: Sequence[str], budget: Budget) -> list[Learner]:
+def choose(names: Sequence[str | Learner], budget: Budget) -> list[Learner]:
     """Learners by preset name or by the path of a YAML or JSON file that holds one learner or a list of them.
+
+    Those that are learners already are taken as they are.
 
     Raises:
         SpecError: an unknown name (the nearest are offered), an unreadable or wrong file, a name given twice.
@@ -122,7 +123,9 @@ def choose(names: Sequence[str], budget: Budget) -> list[Learner]:
     known = presets(budget)
     chosen: list[Learner] = []
     for name in names:
-        if name in known:
+        if isinstance(name, Learner):
+            chosen.append(name)
+        elif name in known:
             chosen.append(known[name])
         elif name.endswith((".yaml", ".yml", ".json")):
             chosen += read_learners(Path(name))
@@ -144,15 +147,7 @@ def read_learners(path: Path) -> list[Learner]:
     Raises:
         SpecError: naming the file, and within it the path of each fault.
     """
-    try:
-        data: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise SpecError(f"no file {str(path)!r}: give the path of a learner file, or a learner's name") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(f"cannot read {str(path)!r}: {error}") from None
-    except yaml.YAMLError as error:
-        reason = str(error).replace("\n", " ")
-        raise SpecError(f"{str(path)!r} is not YAML: {reason}") from None
+    data = read_yaml(path, "a learner file, or a learner's name")
     items = data if isinstance(data, list) else [data]
     return [
         parse_learner(item, where=f"{path}[{i}]" if isinstance(data, list) else str(path))

@@ -1,4 +1,4 @@
-"""A run's rows for the tables."""
+"""A run's rows for the tables, and those of what is measured at it later."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -6,8 +6,9 @@ from typing import Any
 
 import polars as pl
 
-from models.result import Diagnostic, Measure, Metric
+from models.result import Connected, Diagnostic, Measure, MeasuredProfile, Metric
 from services.bundles import Record
+from services.measurements import MeasurementRecord
 from services.schemas import SCHEMAS, SETTINGS
 
 
@@ -21,15 +22,64 @@ def rows_of(record: Record) -> dict[str, pl.DataFrame]:
     runs = pl.DataFrame([_run_row(record)], schema=SCHEMAS["runs"])
     if result.status == "failed":
         return {"runs": runs}
-    measures = (m._replace(settings=json.dumps(dict(m.settings), sort_keys=True)) for m in result.geometry)
     rows = {
-        "metrics": _from_tuples("metrics", key, Metric._fields, result.metrics),
+        "metrics": _from_tuples("metrics", (key,), Metric._fields, result.metrics),
         "curves": _from_arrays("curves", key, result.curves),
-        "diagnostics": _from_tuples("diagnostics", key, Diagnostic._fields, result.diagnostics),
-        "geometry": _from_tuples("geometry", key, Measure._fields, measures),
+        "diagnostics": _from_tuples("diagnostics", (key,), Diagnostic._fields, result.diagnostics),
+        "geometry": _of_measures("geometry", (key, key), result.geometry),
         "pointwise": _from_arrays("pointwise", key, result.pointwise),
     }
     return {name: frame for name, frame in rows.items() if len(frame)} | {"runs": runs}
+
+
+def rows_of_measurement(record: MeasurementRecord) -> dict[str, pl.DataFrame]:
+    """A measurement's rows, by table."""
+    found, source = record.measurement, record.provenance
+    owner = (found.run_key, found.key)
+    index = {
+        "measurement": found.key,
+        "run_key": found.run_key,
+        "stored_at": record.stored_at,
+        "sweep": record.sweep,
+        "wall_seconds": found.seconds.wall,
+        "compile_seconds": found.seconds.compile,
+        "device_seconds": found.seconds.device,
+        "device": found.device,
+        "git_commit": source.git_commit,
+        "git_dirty": source.git_dirty,
+        "python": source.python,
+        "versions": json.dumps(dict(source.versions), sort_keys=True),
+    }
+    profiles = [_profile(owner, profile) for profile in found.profiles]
+    rows = {
+        "geometry": _of_measures("geometry", owner, found.geometry),
+        "profiles": pl.concat([pl.DataFrame(schema=SCHEMAS["profiles"]), *profiles]),
+        "connections": _of_measures("connections", owner, found.connections),
+        "measurements": pl.DataFrame([index], schema=SCHEMAS["measurements"]),
+    }
+    return {name: frame for name, frame in rows.items() if len(frame)}
+
+
+def settings_text(settings: Mapping[str, Any]) -> str:
+    """Settings of a measure as the tables hold them: equal settings give equal text."""
+    return json.dumps(dict(settings), sort_keys=True)
+
+
+def _profile(owner: tuple[str, ...], profile: MeasuredProfile) -> pl.DataFrame:
+    values = {
+        **dict(zip(("run_key", "measurement"), owner, strict=True)),
+        "draw": profile.draw,
+        "measure": profile.measure,
+        "settings": settings_text(profile.settings),
+    }
+    columns = {"x": profile.x, "value": profile.value, "standard_error": profile.standard_error}
+    if profile.y is not None:
+        columns["y"] = profile.y
+    schema = SCHEMAS["profiles"]
+    frame = pl.DataFrame(columns).with_columns(
+        pl.lit(values.get(name), dtype).alias(name) for name, dtype in schema.items() if name not in columns
+    )
+    return frame.select(schema.names())
 
 
 def _run_row(record: Record) -> dict[str, Any]:
@@ -82,9 +132,15 @@ def _int(value: Any) -> int | None:
     return None if value is None else int(value)
 
 
-def _from_tuples(table: str, key: str, fields: tuple[str, ...], tuples: Iterable[tuple]) -> pl.DataFrame:
-    assert ("run_key", *fields) == tuple(SCHEMAS[table]), f"table {table!r} and its record do not match"
-    return pl.DataFrame([(key, *values) for values in tuples], schema=SCHEMAS[table], orient="row", strict=False)
+def _of_measures(table: str, owner: tuple[str, ...], rows: Iterable[Measure | Connected]) -> pl.DataFrame:
+    fields = Connected._fields if table == "connections" else Measure._fields
+    return _from_tuples(table, owner, fields, (r._replace(settings=settings_text(r.settings)) for r in rows))
+
+
+def _from_tuples(table: str, owner: tuple[str, ...], fields: tuple[str, ...], tuples: Iterable[tuple]) -> pl.DataFrame:
+    columns = (*("run_key", "measurement")[: len(owner)], *fields)
+    assert columns == tuple(SCHEMAS[table]), f"table {table!r} and its record do not match"
+    return pl.DataFrame([(*owner, *values) for values in tuples], schema=SCHEMAS[table], orient="row", strict=False)
 
 
 def _from_arrays(table: str, key: str, arrays: Mapping[str, Any]) -> pl.DataFrame:

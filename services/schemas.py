@@ -105,13 +105,64 @@ SCHEMAS: Mapping[str, pl.Schema] = {
     "geometry": pl.Schema(
         {
             "run_key": pl.String,
+            "measurement": pl.String,
             "draw": pl.Int64,
             "measure": pl.String,
+            "component": pl.String,
             "value": pl.Float64,
             "standard_error": pl.Float64,
-            "converged": pl.Boolean,
+            "status": pl.String,
+            "reason": pl.String,
+            "n_products": pl.Int64,
+            "invariance": pl.String,
+            "settings": pl.String,
+        }
+    ),
+    "profiles": pl.Schema(
+        {
+            "run_key": pl.String,
+            "measurement": pl.String,
+            "draw": pl.Int64,
+            "measure": pl.String,
+            "settings": pl.String,
+            "x": pl.Float64,
+            "y": pl.Float64,
+            "value": pl.Float64,
+            "standard_error": pl.Float64,
+        }
+    ),
+    "connections": pl.Schema(
+        {
+            "run_key": pl.String,
+            "measurement": pl.String,
+            "draw": pl.Int64,
+            "other_run_key": pl.String,
+            "other_draw": pl.Int64,
+            "method": pl.String,
+            "barrier": pl.Float64,
+            "maximum": pl.Float64,
+            "at": pl.Float64,
+            "losses": pl.List(pl.Float64),
+            "status": pl.String,
+            "reason": pl.String,
             "n_products": pl.Int64,
             "settings": pl.String,
+        }
+    ),
+    "measurements": pl.Schema(
+        {
+            "measurement": pl.String,
+            "run_key": pl.String,
+            "stored_at": TIME,
+            "sweep": pl.String,
+            "wall_seconds": pl.Float64,
+            "compile_seconds": pl.Float64,
+            "device_seconds": pl.Float64,
+            "device": pl.String,
+            "git_commit": pl.String,
+            "git_dirty": pl.Boolean,
+            "python": pl.String,
+            "versions": pl.String,
         }
     ),
     "pointwise": pl.Schema(
@@ -148,8 +199,15 @@ SCHEMAS: Mapping[str, pl.Schema] = {
     ),
 }
 
-# What a row belongs to; rows of one owner are appended together or not at all.
-OWNERS: Mapping[str, str] = dict.fromkeys(SCHEMAS, "run_key") | {"runs": "bundle", "comparisons": "comparison_key"}
+# What a row belongs to; rows of one owner are appended together or not at all. What was measured with the fit has the
+# run key for its measurement.
+OWNERS: Mapping[str, str] = (
+    dict.fromkeys(SCHEMAS, "run_key")
+    | dict.fromkeys(("geometry", "profiles", "connections", "measurements"), "measurement")
+    | {"runs": "bundle", "comparisons": "comparison_key"}
+)
 
-# In the order of appending: a run that is in `runs` is complete everywhere.
+# Each with what may be missing before it, in the order of appending: what is in an index is complete everywhere.
 RUN_TABLES = ("metrics", "curves", "diagnostics", "geometry", "pointwise", "runs")
+MEASUREMENT_TABLES = ("geometry", "profiles", "connections", "measurements")
+INDICES = ("runs", "measurements")

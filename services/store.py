@@ -3,15 +3,18 @@
     store.json     schema version
     writer.lock    held by the writing process
     bundles/       one folder per run, written first
+    measurements/  one folder for each time that a stored run was measured, likewise
     tables/        Delta tables, appended to in batches after
+    sweeps/        what each sweep asked for, and its runs
     checkpoints/   of runs that are not finished
-    damaged/       bundles set aside because they are not as they were written
+    damaged/       bundles and measurements set aside because they are not as they were written
 
 A run is stored as soon as its bundle is there. Whatever a killed writer left half-done, the next one mends when it
 opens the store: leftovers are removed, and bundles whose rows are missing from the tables are appended. Those that a
-loss of power harmed before their commit are set aside, and their runs are fitted again.
+loss of power harmed before their commit are set aside, and their runs are fitted again. So with measurements.
 """
 
+import difflib
 import fcntl
 import json
 import os
@@ -29,16 +32,18 @@ import numpy as np
 import polars as pl
 
 from models.spec import SCHEMA_VERSION
-from services import bundles, tables
+from services import bundles, measurements, tables
 from services.bundles import Bundle, Record
 from services.errors import StoreError
-from services.files import flush_to_disk, load_arrays, remove_leftovers, save_arrays, written_aside
-from services.rows import join, rows_of, split
-from services.schemas import RUN_TABLES
+from services.files import flush_folders, flush_to_disk, load_arrays, remove_leftovers, save_arrays, written_aside
+from services.measurements import MeasurementRecord
+from services.rows import join, rows_of, rows_of_measurement, split
+from services.schemas import INDICES, MEASUREMENT_TABLES, RUN_TABLES
 
 BATCH = 50
 BATCH_SECONDS = 5.0
 STORED = ("finished", "diverged")
+DEFINITION = "basin.sweep"
 
 
 class Store:
@@ -66,6 +71,28 @@ class Store:
         found = tables.collect(self.path / "tables", "runs", ["run_key", "status"])
         return set(run_keys) & set(found.filter(pl.col("status").is_in(STORED))["run_key"])
 
+    def measured(self) -> pl.LazyFrame:
+        """What needs no measuring: run_key, draw, measure and settings, as text, of all rows but failed ones."""
+        done = self.scan("geometry").filter(pl.col("status") != "failed")
+        return done.select("run_key", "draw", "measure", "settings").unique()
+
+    def sweeps(self) -> list[str]:
+        """Names of the sweeps that were asked for."""
+        return sorted(path.stem for path in (self.path / "sweeps").glob("[!.]*.parquet"))
+
+    def sweep(self, name: str) -> tuple[str, pl.DataFrame]:
+        """What the sweep asked for last, as it was given to `put_sweep`.
+
+        Raises:
+            StoreError: there is none of this name.
+        """
+        path = self.path / "sweeps" / f"{name}.parquet"
+        if name not in self.sweeps():
+            near = difflib.get_close_matches(name, self.sweeps(), n=3, cutoff=0.4)
+            hint = f"did you mean {' or '.join(map(repr, near))}?" if near else "`basin sweep list` lists them"
+            raise StoreError(f"no sweep {name!r} in {self.path}: {hint}")
+        return pl.read_parquet_metadata(path)[DEFINITION], pl.read_parquet(path)
+
     def bundle(self, run_key: str) -> Bundle:
         """The bundle of a stored run.
 
@@ -79,18 +106,20 @@ class Writer(Store):
     """The one process that may write. Made by `writing`, which holds the lock.
 
     Attributes:
-        set_aside: names of damaged bundles that this writer moved to `damaged/`; their runs will be fitted again.
+        set_aside: names of damaged bundles and measurements that this writer moved to `damaged/`; their runs will be
+            fitted, or measured, again.
     """
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        self._bundles, self._tables, self._checkpoints = (path / n for n in ("bundles", "tables", "checkpoints"))
-        self._pending: dict[str, dict[str, pl.DataFrame]] = {}
+        folders = [path / n for n in ("bundles", "measurements", "tables", "sweeps", "checkpoints")]
+        self._bundles, self._measurements, self._tables, self._sweeps, self._checkpoints = folders
+        self._pending: dict[Path, dict[str, pl.DataFrame]] = {}
         self._pending_since = 0.0
         self._doubtful: set[str] = set()
         self.set_aside: list[str] = []
         with _writable(path):
-            for folder in (self._bundles, self._tables, self._checkpoints):
+            for folder in folders:
                 folder.mkdir(exist_ok=True)
                 remove_leftovers(folder)
             remove_leftovers(path)
@@ -111,11 +140,38 @@ class Writer(Store):
         record = replace(record, attempt=self._failures(run_key))
         by_table = rows_of(record)
         bundles.write(self._bundles, record, join(by_table))
-        self._pending_since = self._pending_since if self._pending else time.monotonic()
-        self._pending[record.name] = by_table
+        self._wait_for_commit(self._bundles / record.name, by_table)
         self.remove_checkpoint(run_key)
-        self.commit_if_due()
         return True
+
+    def put_measurement(self, record: MeasurementRecord) -> bool:
+        """Keep what was measured at a stored run, as `put` keeps a run. Returns False when it is stored already.
+
+        Raises:
+            StoreError: the disk is full or not writable.
+        """
+        key, by_table = record.measurement.key, rows_of_measurement(record)
+        if not measurements.write(self._measurements, key, join(by_table)):
+            return False
+        self._wait_for_commit(self._measurements / key, by_table)
+        return True
+
+    def put_sweep(self, name: str, definition: str, members: pl.DataFrame) -> None:
+        """Keep what a sweep asks for: its definition as JSON text, and one row for each of its runs.
+
+        It replaces what was asked for under this name before.
+
+        Raises:
+            StoreError: the disk is full or not writable.
+        """
+        with _writable(self.path), written_aside(self._sweeps / f"{name}.parquet") as aside:
+            members.write_parquet(aside, metadata={DEFINITION: definition})
+            flush_to_disk(aside)
+
+    def _wait_for_commit(self, path: Path, by_table: dict[str, pl.DataFrame]) -> None:
+        self._pending_since = self._pending_since if self._pending else time.monotonic()
+        self._pending[path] = by_table
+        self.commit_if_due()
 
     def commit_if_due(self) -> None:
         """Commit when a batch is full, or its first run has waited for `BATCH_SECONDS`."""
@@ -132,11 +188,12 @@ class Writer(Store):
         if not self._pending:
             return
         with _writable(self.path):
-            bundles.flush(self._bundles, self._pending)
-        doubtful = self._doubtful & self._pending.keys()
-        self._doubtful |= self._pending.keys()  # until the commit is known to have gone through
+            flush_folders(self._pending)
+        names = {path.name for path in self._pending}
+        doubtful = self._doubtful & names
+        self._doubtful |= names  # until the commit is known to have gone through
         tables.append(self._tables, _stacked(self._pending.values()), doubtful)
-        self._doubtful -= self._pending.keys()
+        self._doubtful -= names
         self._pending.clear()
 
     def put_comparisons(self, rows: pl.DataFrame) -> None:
@@ -148,14 +205,17 @@ class Writer(Store):
         tables.append(self._tables, {"comparisons": rows}, rows["comparison_key"].to_list())
 
     def rebuild(self) -> int:
-        """Make the tables of runs again from the bundles, and set damaged ones aside. Returns the number of good ones.
+        """Make the tables again from bundles and measurements, and set damaged ones aside.
+
+        The table `comparisons` is left alone. Returns the number of runs that are in the tables again.
 
         Raises:
             StoreError: the disk is full or not writable, or a bundle is of another version.
         """
         self.commit()
         with _writable(self.path):
-            for table in reversed(RUN_TABLES):  # `runs` first: what it lacks is appended by the next writer
+            # The indices first: what they lack is appended by the next writer.
+            for table in dict.fromkeys((*INDICES, *RUN_TABLES, *MEASUREMENT_TABLES)):
                 old = self._tables / table
                 if old.exists():
                     old.rename(aside := self._tables / f".tmp-{table}")
@@ -190,26 +250,32 @@ class Writer(Store):
         return self._checkpoints / f"{run_key}.npz"
 
     def _reconcile(self) -> int:
-        """Append the rows of those bundles that `runs` lacks. Returns their number, less those that were set aside."""
+        """Append the rows of what `runs` and `measurements` lack. Returns the number of runs, less those set aside."""
+        known = set(tables.collect(self._tables, "measurements", ["measurement"])["measurement"])
+        self._append_missing(self._measurements, known)
+        return self._append_missing(self._bundles, set(tables.collect(self._tables, "runs", ["bundle"])["bundle"]))
+
+    def _append_missing(self, folder: Path, known: set[str]) -> int:
+        """Append the rows of those names in `folder` that are not known. Returns their number, less those set aside."""
         set_aside_before = len(self.set_aside)
-        known = set(tables.collect(self._tables, "runs", ["bundle"])["bundle"])
-        missing = sorted(set(bundles.names(self._bundles)) - known)
+        missing = sorted(set(bundles.names(folder)) - known)
         for batch in batched(missing, 10 * BATCH):
-            rows = [self._rows_or_set_aside(name) for name in batch]
+            rows = [self._rows_or_set_aside(folder / name) for name in batch]
             tables.append(self._tables, _stacked(rows), batch)
         return len(missing) - (len(self.set_aside) - set_aside_before)
 
-    def _rows_or_set_aside(self, name: str) -> dict[str, pl.DataFrame]:
-        path = self._bundles / name
+    def _rows_or_set_aside(self, path: Path) -> dict[str, pl.DataFrame]:
         try:
+            if path.parent == self._measurements:
+                return split(measurements.read(path))
             bundle = bundles.read(path)
             bundle.verify()
             return split(bundle.rows())
         except bundles.DamagedError:
-            (aside := self.path / "damaged" / name).parent.mkdir(exist_ok=True)
+            (aside := self.path / "damaged" / path.name).parent.mkdir(exist_ok=True)
             shutil.rmtree(aside, ignore_errors=True)
             path.rename(aside)
-            self.set_aside.append(name)
+            self.set_aside.append(path.name)
             return {}
 
 
@@ -312,6 +378,7 @@ def _writable(path: Path) -> Iterator[None]:
 
 
 def _stacked(rows: Iterable[Mapping[str, pl.DataFrame]]) -> dict[str, pl.DataFrame]:
-    """The rows of many runs, by table."""
+    """The rows of many runs and measurements, by table."""
     rows = list(rows)
-    return {t: pl.concat(r[t] for r in rows if t in r) for t in RUN_TABLES if any(t in r for r in rows)}
+    names = dict.fromkeys((*RUN_TABLES, *MEASUREMENT_TABLES))
+    return {t: pl.concat(r[t] for r in rows if t in r) for t in names if any(t in r for r in rows)}

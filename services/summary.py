@@ -31,11 +31,16 @@ from services.document import (
 from services.store import Store
 
 CURVATURES = ("hessian_top_eigenvalue", "hessian_trace")
+EFFECTIVE: Mapping[str, str] = {"p_loo": "p_loo", "effective_dimension": "laplace"}
+CONVERGED = pl.col("status") == "converged"
 SECOND_METRIC: Mapping[Task, str] = {"classes": "accuracy", "real": "rmse", "count": "rmse"}
 
 
 class Rows(NamedTuple):
-    """The tables' rows of one comparison; `metrics`, `geometry` and `pointwise` carry learner, split and seed."""
+    """The tables' rows of one comparison; `metrics`, `geometry` and `pointwise` carry learner, split and seed.
+
+    `geometry` has what was measured with the fits alone, which is the same for all runs.
+    """
 
     runs: pl.DataFrame
     metrics: pl.DataFrame
@@ -60,7 +65,8 @@ def collect(store: Store, run_keys: Sequence[str]) -> Rows:
     def rows(table: str) -> pl.DataFrame:
         return store.scan(table).join(labels, on="run_key").collect()
 
-    return Rows(runs, rows("metrics"), rows("geometry"), rows("pointwise").sort("run_key", "row"))
+    geometry = rows("geometry").filter(pl.col("measurement") == pl.col("run_key"))
+    return Rows(runs, rows("metrics"), geometry, rows("pointwise").sort("run_key", "row"))
 
 
 def summarise(rows: Rows, names: Sequence[str], task: Task) -> Summary:
@@ -132,7 +138,7 @@ def _gap(metrics: pl.DataFrame, sizes: Mapping[str, int]) -> Found | None:
 
 def _curvature(geometry: pl.DataFrame, measure: str, sizes: Mapping[str, int]) -> Curvature:
     """Point estimates: the mean over runs. Posteriors: the mean over runs of the median over draws, and the spread."""
-    of = geometry.filter((pl.col("measure") == measure) & pl.col("converged"))
+    of = geometry.filter((pl.col("measure") == measure) & CONVERGED)
     if of.is_empty():
         return Curvature(value=None, standard_error=None)
     medians = of.group_by("split", "seed").agg(pl.col("value", "standard_error").median())
@@ -143,10 +149,13 @@ def _curvature(geometry: pl.DataFrame, measure: str, sizes: Mapping[str, int]) -
 
 
 def _effective(geometry: pl.DataFrame, sizes: Mapping[str, int]) -> EffectiveParameters:
-    of = geometry.filter((pl.col("measure") == "effective_parameters") & pl.col("converged"))
-    found = _number(_estimate(of, sizes["train"], sizes["test"]))
-    method = None if of.is_empty() else of["settings"].str.json_path_match("$.method")[0]
-    return EffectiveParameters(value=found.value, standard_error=found.standard_error, method=method)
+    """Of posteriors p_loo, of point estimates the effective dimension."""
+    for measure, method in EFFECTIVE.items():
+        of = geometry.filter((pl.col("measure") == measure) & CONVERGED)
+        if not of.is_empty():
+            found = _number(_estimate(of, sizes["train"], sizes["test"]))
+            return EffectiveParameters(value=found.value, standard_error=found.standard_error, method=method)
+    return EffectiveParameters(value=None, standard_error=None, method=None)
 
 
 def _posterior(runs: pl.DataFrame) -> Posterior | None:
@@ -262,7 +271,7 @@ def _flatness(rows: Rows, sizes: Mapping[str, int]) -> str | None:
     if nets["learner"].n_unique() < 2:
         return None
     scores = rows.metrics.filter(metric="log_score").pivot("part", index="run_key", values="value")
-    top = rows.geometry.filter((pl.col("measure") == "hessian_top_eigenvalue") & pl.col("converged"))
+    top = rows.geometry.filter((pl.col("measure") == "hessian_top_eigenvalue") & CONVERGED)
     table = (
         nets.select("run_key", "split").join(scores, on="run_key").join(top.select("run_key", "value"), on="run_key")
     )

@@ -8,7 +8,7 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from services.errors import StoreError
-from services.schemas import OWNERS, SCHEMAS
+from services.schemas import INDICES, OWNERS, SCHEMAS
 
 COMPACT_EVERY = 100
 KEEP_HOURS = 168
@@ -22,15 +22,15 @@ def create(folder: Path) -> None:
 
 
 def append(folder: Path, rows: Mapping[str, pl.DataFrame], doubtful: Collection[str] = ()) -> None:
-    """Append to each table in one commit, `runs` last.
+    """Append to each table in one commit, the indices last.
 
-    `doubtful` are run keys and bundle names whose rows may be in some tables already, because a commit was cut short:
-    what a table has of these is not appended to it again.
+    `doubtful` are names of bundles and measurements whose rows may be in some tables already, because a commit was cut
+    short: what a table has of these is not appended to it again.
 
     Raises:
         StoreError: the disk is full or not writable, or a table is damaged.
     """
-    for table in sorted(rows, key=lambda name: name == "runs"):
+    for table in sorted(rows, key=lambda name: name in INDICES):
         frame, owner = rows[table], OWNERS[table]
         if doubtful:
             present = scan(folder, table).filter(pl.col(owner).is_in(list(doubtful))).select(owner).unique()

@@ -51,11 +51,11 @@ def print_document(document: Document, console: Console) -> None:
     for table in comparison_tables(document, console):
         console.print()
         console.print(table)
-    _print_section(console, "Verdict", [document.verdict], "bold")
+    print_section(console, "Verdict", [document.verdict], "bold")
     if document.warnings:
-        _print_section(console, "Warnings", document.warnings, "yellow", bullet="! ")
+        print_section(console, "Warnings", document.warnings, "yellow", bullet="! ")
     if document.dataset.notes:
-        _print_section(console, "Data", document.dataset.notes, "dim", bullet="- ")
+        print_section(console, "Data", document.dataset.notes, "dim", bullet="- ")
     console.print()
     runs = f"{document.fitted} run{'' if document.fitted == 1 else 's'}"
     console.print(Text(f"{runs} fitted by this command, {document.reused} reused from the store.", "dim"))
@@ -65,7 +65,7 @@ def learner_tables(document: Document, console: Console) -> list[Table]:
     """Learners by test log score, in as few tables as the console's width allows."""
     facts = document.dataset
     title = f"{facts.name}: {facts.rows:,} rows, target {facts.target} ({document.task}), best test log score first"
-    return _stack(title, _learner_columns(document), document.learners, console)
+    return stack(title, _learner_columns(document), document.learners, console)
 
 
 def comparison_tables(document: Document, console: Console) -> list[Table]:
@@ -77,7 +77,7 @@ def comparison_tables(document: Document, console: Console) -> list[Table]:
     for metric in document.compared_metrics:
         title = f"Test {METRIC_WORDS.get(metric, metric)} minus that of {best}, paired on the same rows and splits"
         if pairs := document.against(best, metric):
-            tables += _stack(title, _COMPARISON_COLUMNS, pairs, console)
+            tables += stack(title, _COMPARISON_COLUMNS, pairs, console)
     return tables
 
 
@@ -169,21 +169,24 @@ _COMPARISON_COLUMNS = (
 )
 
 
-def _stack(title: str, columns: Sequence[Column], rows: Sequence[Any], console: Console) -> list[Table]:
+def stack(
+    title: str, columns: Sequence[Column], rows: Sequence[Any], console: Console, first_width: int = 24
+) -> list[Table]:
+    """Rows in as few tables as the console's width allows, each beginning with the first column."""
     unbounded = console.options.update(max_width=10_000)
     first, *rest = columns
     tables: list[Table] = []
     beside: list[Column] = []
     for column in rest:
-        wider = _table(title, [first, *beside, column], rows)
+        wider = _table(title, [first, *beside, column], rows, first_width)
         if beside and Measurement.get(console, unbounded, wider).maximum > console.width:
-            tables.append(_table(title, [first, *beside], rows))
+            tables.append(_table(title, [first, *beside], rows, first_width))
             beside, title = [], ""
         beside.append(column)
-    return [*tables, _table(title, [first, *beside], rows)]
+    return [*tables, _table(title, [first, *beside], rows, first_width)]
 
 
-def _table(title: str, columns: Sequence[Column], rows: Sequence[Any]) -> Table:
+def _table(title: str, columns: Sequence[Column], rows: Sequence[Any], first_width: int) -> Table:
     table = Table(
         title=Text(printable(title), style="bold") if title else None,
         title_justify="left",
@@ -197,7 +200,7 @@ def _table(title: str, columns: Sequence[Column], rows: Sequence[Any]) -> Table:
         table.add_column(
             _lines(column.heading),
             justify="right" if position else "left",
-            max_width=None if position else 24,
+            max_width=None if position else first_width,
             no_wrap=True,
             overflow="ellipsis",
         )
@@ -210,7 +213,8 @@ def _lines(cell: Cell) -> Text:
     return Text.assemble(cell.above, ("\n" + cell.below, "dim")) if cell.below else Text(cell.above)
 
 
-def _print_section(console: Console, heading: str, texts: Sequence[str], style: str, bullet: str = "") -> None:
+def print_section(console: Console, heading: str, texts: Sequence[str], style: str, bullet: str = "") -> None:
+    """Print texts beneath a heading, wrapped and indented."""
     console.print()
     console.print(Text(heading, style=style))
     for text in texts:

@@ -1,12 +1,13 @@
 """Does a measure order solutions as their generalisation gaps do? Kendall's tau over repeated splits."""
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from scipy import stats
 
-REPLICATES = 1000
-MIN_SPLITS = 5
+from models.comparison.bootstrap import MIN_SPLITS, overlap_factor, resample
+
+Larger = Literal["sharper", "flatter", "more complex", "simpler", "neither"]
 
 
 class RankCorrelation(NamedTuple):
@@ -24,7 +25,14 @@ class RankCorrelation(NamedTuple):
 
 
 def rank_correlation(
-    measure: np.ndarray, gap: np.ndarray, split: np.ndarray, n_train: int, n_test: int, seed: int = 0
+    measure: np.ndarray,
+    gap: np.ndarray,
+    split: np.ndarray,
+    n_train: int,
+    n_test: int,
+    seed: int = 0,
+    *,
+    n_overlapping: int | None = None,
 ) -> RankCorrelation:
     """Kendall's tau between a measure and the generalisation gap, over pairs of runs on the same split.
 
@@ -44,6 +52,7 @@ def rank_correlation(
         n_train: rows that each fit learns from.
         n_test: rows of each test set.
         seed: of the bootstrap.
+        n_overlapping: the most splits that one dataset has, where there are several datasets; None: all are of one.
 
     Raises:
         ValueError: columns of different lengths, or row numbers below 1.
@@ -66,10 +75,10 @@ def rank_correlation(
     if n_splits < MIN_SPLITS:
         return RankCorrelation(tau, np.nan, np.nan, n_runs, n_splits)
 
-    weights = np.random.default_rng(seed).multinomial(n_splits, np.full(n_splits, 1 / n_splits), size=REPLICATES)
+    weights = resample(n_splits, seed)
     bootstrap = np.var(weights @ concordance / (weights @ pairs), ddof=1) * n_splits / (n_splits - 1)
     independent = np.sum(pairs**2 * 2 * (2 * runs + 5) / (9 * runs * (runs - 1))) / pairs.sum() ** 2
-    variance = max(bootstrap, independent) * (1 + n_splits * n_test / n_train)
+    variance = max(bootstrap, independent) * overlap_factor(min(n_splits, n_overlapping or n_splits), n_train, n_test)
     reach = float(stats.t.ppf(0.975, n_splits - 1) * np.sqrt(variance))
     return RankCorrelation(tau, max(-1.0, tau - reach), min(1.0, tau + reach), n_runs, n_splits)
 
@@ -78,12 +87,16 @@ def _concordance(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.sum(np.sign(a[:, None] - a) * np.sign(b[:, None] - b)) / 2)
 
 
-def flatness_sentence(measure: str, found: RankCorrelation) -> str:
+def flatness_sentence(
+    measure: str, found: RankCorrelation, larger: Larger = "sharper", target: str = "the generalisation gap"
+) -> str:
     """Whether the measure tells here which solution generalises, in one sentence.
 
     Args:
-        measure: its name in words, such as "the top Hessian eigenvalue"; larger is sharper.
-        found: its rank correlation with the generalisation gap.
+        measure: its name in words, such as "the top Hessian eigenvalue".
+        found: its rank correlation with the target.
+        larger: what a larger value stands for.
+        target: the loss or gap that it is held against, in words.
     """
     if np.isnan(found.lower):
         return (
@@ -91,13 +104,14 @@ def flatness_sentence(measure: str, found: RankCorrelation) -> str:
             f"{_count(found.n_splits, 'split')}: use at least {MIN_SPLITS} splits with two runs or more on each."
         )
     evidence = (
-        f"Kendall's tau with the generalisation gap {found.tau:+.2f}, 95 % interval {found.lower:+.2f} to "
+        f"Kendall's tau with {target} {found.tau:+.2f}, 95 % interval {found.lower:+.2f} to "
         f"{found.upper:+.2f}, {found.n_runs} runs on {found.n_splits} splits"
     )
+    solutions = "Solutions of larger value" if larger == "neither" else f"{larger.capitalize()} solutions"
     if found.lower > 0:
-        return f"Sharper solutions generalise worse here, by {measure} ({evidence})."
+        return f"{solutions} generalise worse here, by {measure} ({evidence})."
     if found.upper < 0:
-        return f"Sharper solutions generalise better here, by {measure} ({evidence})."
+        return f"{solutions} generalise better here, by {measure} ({evidence})."
     return f"Whether {measure} tells here which solution generalises cannot be said ({evidence})."
 
 

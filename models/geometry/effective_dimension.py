@@ -15,12 +15,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from models.geometry.definition import Definition, Estimate, NotApplicableError, Point
 from models.geometry.krylov import new_basis, orthogonalise
 from models.geometry.landscape import Landscape
 from models.geometry.products import Product, gauss_newton_factor
 from models.geometry.trace import probe_until, standard_error
+from models.spec import Count, Positive, Settings
 
 CHECK_EVERY = 5
+# Parameters up to which dense algebra is used.
+DENSE_LIMIT = 1024
 # Numbers of the factor that are held at once.
 CHUNK = 2**22
 
@@ -223,3 +227,45 @@ def estimate_effective_dimension(
         standard_error=jnp.hypot(standard_error(values[:, 0], n), half / n),
         n_products=steps.astype(jnp.int32),
     )
+
+
+# --- as a measure -----------------------------------------------------------------------------------------------------
+
+
+class Dimension(Settings):
+    """`relative_error` is the standard error asked for, relative to the value; `max_steps` the budget of a probe."""
+
+    relative_error: Positive = 0.05
+    max_steps: Count = 100
+
+
+def _measure(point: Point, settings: Dimension) -> Estimate:
+    if not _is_large(point, settings):
+        if not np.any(np.isfinite(point.scales)):
+            raise NotApplicableError(
+                "the effective dimension needs a proper prior or a weight decay: this prior is flat"
+            )
+        return Estimate(*exact_effective_dimension(point.landscape, point.theta, np.asarray(point.scales)))
+    scales = jnp.asarray(point.scales, point.theta.dtype)
+    return Estimate(
+        *estimate_effective_dimension(point.landscape, point.theta, scales, point.key, **settings.model_dump())
+    )
+
+
+def _is_large(point: Point, settings: Dimension) -> bool:
+    del settings
+    return point.theta.size > DENSE_LIMIT
+
+
+DEFINITIONS = (
+    Definition(
+        "effective_dimension",
+        "bayesian",
+        "Laplace effective number of parameters: directions that the data decide rather than the prior",
+        _measure,
+        "permutation",
+        "more complex",
+        Dimension,
+        traced=_is_large,
+    ),
+)

@@ -18,18 +18,36 @@ def new_basis(first: Float[Array, " p"], n_vectors: int) -> Float[Array, "b p"]:
     return jnp.zeros((rows, first.size), first.dtype).at[0].set(first)
 
 
-def orthogonalise(w: Float[Array, " p"], basis: Float[Array, "b p"], count: Int[Array, ""] | int) -> Float[Array, " p"]:
-    """W less its components along the first `count` rows of the basis; rows beyond are zero.
+def split(
+    w: Float[Array, " p"], basis: Float[Array, "b p"], count: Int[Array, ""] | int
+) -> tuple[Float[Array, " p"], Float[Array, " b"]]:
+    """W less its components along the first `count` rows of the basis, and these; rows beyond are zero.
 
-    Two passes of Gram-Schmidt, which reach working precision ("twice is enough": Parlett 1998, section 6.9).
+    Gram-Schmidt against the last two rows, with which Lanczos's w has much in common, and then against all; and once
+    more where that took more than half of the square, so that rounding weighs more in the rest ("twice is
+    enough": Parlett 1998, section 6.9).
     """
     n_blocks = (count + BLOCK - 1) // BLOCK
 
-    def project(i: Array, w: Array) -> Array:
-        rows = jax.lax.dynamic_slice_in_dim(basis, (i % n_blocks) * BLOCK, BLOCK)
-        return w - (rows @ w) @ rows
+    def against(start: Array | int, n: int, carry: tuple[Array, Array]) -> tuple[Array, Array]:
+        w, along = carry
+        rows = jax.lax.dynamic_slice_in_dim(basis, start, n)
+        part = rows @ w
+        before = jax.lax.dynamic_slice_in_dim(along, start, n)
+        return w - part @ rows, jax.lax.dynamic_update_slice_in_dim(along, before + part, start, 0)
 
-    return jax.lax.fori_loop(0, 2 * n_blocks, project, w)
+    def sweep(carry: tuple[Array, Array], n_blocks: Array | int) -> tuple[Array, Array]:
+        return jax.lax.fori_loop(0, n_blocks, lambda i, c: against(i * BLOCK, BLOCK, c), carry)
+
+    near = against(jnp.maximum(count - 2, 0), 2, (w, jnp.zeros(len(basis), w.dtype)))
+    once = sweep(near, n_blocks)
+    again = jnp.linalg.norm(once[0]) < 0.7 * jnp.linalg.norm(near[0])
+    return sweep(once, jnp.where(again, n_blocks, 0))
+
+
+def orthogonalise(w: Float[Array, " p"], basis: Float[Array, "b p"], count: Int[Array, ""] | int) -> Float[Array, " p"]:
+    """W less its components along the first `count` rows of the basis; see `split`."""
+    return split(w, basis, count)[0]
 
 
 def random_direction(key: PRNGKeyArray, basis: Float[Array, "b p"], count: Array | int) -> Float[Array, " p"]:

@@ -9,7 +9,8 @@ from typing import Protocol, runtime_checkable
 
 import equinox as eqx
 import jax
-from jaxtyping import Array, Float
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
 
 from models.geometry.information import whiten
 from models.geometry.landscape import Landscape
@@ -73,6 +74,62 @@ class GaussNewton(eqx.Module):
     def __call__(self, v: Float[Array, " p"]) -> Float[Array, " p"]:
         """G v."""
         return self.linearise()(v)
+
+
+class EmpiricalFisher(eqx.Module):
+    """F = (1/n) sum_i g_i g_i', g_i the gradient of row i's negative log-likelihood; positive semi-definite.
+
+    It takes the targets as they were observed, and so is no estimate of the Fisher matrix, which is `GaussNewton`, away
+    from the truth (Kunstner et al. 2019).
+    """
+
+    landscape: Landscape
+    theta: Float[Array, " p"]
+
+    @property
+    def like(self) -> Float[Array, " p"]:
+        """The parameter vector."""
+        return self.theta
+
+    def linearise(self) -> Product:
+        """The map v -> F v: forward through the rows' losses and back; no g_i is formed."""
+        model, x, y = self.landscape.model, self.landscape.x, self.landscape.y
+        _, forward = jax.linearize(lambda t: model.log_likelihood(t, x, y), self.theta)
+        transpose = jax.linear_transpose(forward, self.theta)
+        return lambda v: transpose(forward(v) / len(x))[0]
+
+
+class Restricted(eqx.Module):
+    """The q x q block of A in the parameters at `entries`, distinct positions in theta; such as those of a layer."""
+
+    operator: Operator
+    entries: Int[Array, " q"]
+
+    @property
+    def like(self) -> Float[Array, " q"]:
+        """Those entries of the vector that tells of A."""
+        return self.operator.like[self.entries]
+
+    def linearise(self) -> Product:
+        """The map v -> A v on these entries, at the price of a product with A."""
+        product, zeros = self.operator.linearise(), jnp.zeros_like(self.operator.like)
+        return lambda v: product(zeros.at[self.entries].set(v, unique_indices=True))[self.entries]
+
+
+class Negative(eqx.Module):
+    """-A, whose largest eigenvalues are A's smallest."""
+
+    operator: Operator
+
+    @property
+    def like(self) -> Float[Array, " p"]:
+        """The vector that tells of A."""
+        return self.operator.like
+
+    def linearise(self) -> Product:
+        """The map v -> -A v."""
+        product = self.operator.linearise()
+        return lambda v: -product(v)
 
 
 def gauss_newton_factor(landscape: Landscape, theta: Float[Array, " p"]) -> tuple[Product, Product]:

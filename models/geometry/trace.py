@@ -1,21 +1,17 @@
-"""The trace of the Hessian: exact for piecewise-linear nets, otherwise an estimate with its standard error."""
+"""Traces: exact where the net allows it, otherwise an estimate with its standard error."""
 
 from collections.abc import Callable
 from typing import NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from models.geometry.krylov import begin, orthogonalise, random_direction, step
+from models.geometry.diagonal import exact_traces
+from models.geometry.krylov import Tridiagonal, begin, orthogonalise, random_direction, step
 from models.geometry.landscape import Landscape
-from models.geometry.products import Operator
-from models.likelihoods import Family
-from models.predictors.linear import LinearNet
-from models.predictors.mlp import MLPNet
+from models.geometry.products import Operator, Product
 
-ROWS_AT_ONCE = 256
 PROBES_AT_ONCE = 10
 MIN_PROBES = 30
 
@@ -28,75 +24,14 @@ class Trace(NamedTuple):
     n_products: Int[Array, ""]
 
 
-def piecewise_layers(net: eqx.Module) -> tuple[eqx.nn.Linear, ...] | None:
-    """The affine layers of a net that `exact_trace` applies to, else None."""
-    match net:
-        case LinearNet():
-            return (net.layer,)
-        case MLPNet(activation=jax.nn.relu):
-            return net.layers
-        case _:
-            return None
-
-
 def exact_trace(landscape: Landscape, theta: Float[Array, " p"]) -> Trace:
-    """Trace of the mean loss's Hessian for linear predictors and ReLU MLPs, in two passes.
-
-    Eta is linear in any single weight where it is differentiable, so the second derivatives d2 L / d theta_i2 are those
-    of the generalised Gauss-Newton matrix with the OBSERVED Hessian M_n of -log p in eta. With a_{l-1} the input of
-    layer l and D_l its Jacobian d eta / d z_l:
-
-        tr H = sum_l mean_n (|a_{l-1}|^2 + 1) tr(D_l' M_n D_l)  +  tr d2 L / d extra2.
+    """Trace of the mean loss's Hessian, in two passes for linear predictors and ReLU MLPs; see `layerwise`.
 
     Raises:
-        ValueError: a predictor of another kind.
+        ValueError: a net whose trace can only be estimated at a reasonable price.
     """
-    model = landscape.model
-    layers = piecewise_layers(model.unravel(theta[: model.n_weights]))
-    if layers is None:
-        raise ValueError("the exact trace needs a linear predictor or a ReLU MLP: use `estimate_trace`")
-    extra = model.extra(theta)
-
-    def of_row(row: tuple[Array, Array]) -> Array:
-        x, y = row
-        shifts = [jnp.zeros(layer.out_features, theta.dtype) for layer in layers]
-        eta, pull, inputs = jax.vjp(lambda s: _shifted(layers, s, x), shifts, has_aux=True)
-        seeds, weights = _seeds(model.family, eta, extra, y)
-        (deltas,) = jax.vmap(pull)(seeds)
-        terms = [(a @ a + 1.0) * jnp.vdot(weights @ delta, delta) for a, delta in zip(inputs, deltas, strict=True)]
-        return jnp.sum(jnp.stack(terms))
-
-    rows = jax.lax.map(of_row, (landscape.x, landscape.y), batch_size=ROWS_AT_ONCE)
-    eta = model.predict(theta, landscape.x)
-    own = jax.hessian(lambda e: -jnp.mean(model.family.log_density(eta, e, landscape.y)))(extra)
-    return Trace(jnp.mean(rows) + jnp.trace(own), jnp.zeros((), theta.dtype), jnp.zeros((), jnp.int32))
-
-
-def _shifted(
-    layers: tuple[eqx.nn.Linear, ...], shifts: list[Array], x: Float[Array, " d"]
-) -> tuple[Float[Array, " k"], list[Array]]:
-    """Eta of one row with `shifts` added to the layers' outputs, and the layers' inputs."""
-    inputs = []
-    for i, (layer, shift) in enumerate(zip(layers, shifts, strict=True)):
-        inputs.append(x)
-        z = layer(x) + shift
-        x = jax.nn.relu(z) if i < len(layers) - 1 else z
-    return x, inputs
-
-
-def _seeds(
-    family: Family, eta: Float[Array, " k"], extra: Float[Array, " m"], y: Array
-) -> tuple[Float[Array, "r k"], Float[Array, "r r"]]:
-    """Rows S and a symmetric W with S' W S = -d2 log p / d eta2.
-
-    Classes: S = I - 1 p', W = diag p, which keeps its relative precision where p is all but one-hot; others: S = I.
-    """
-    if family.name == "categorical":
-        assert family.probabilities is not None
-        p = family.probabilities(eta[None], extra)[0]
-        return (jnp.eye(p.size, dtype=p.dtype) - p)[:, p.size - eta.size :], jnp.diag(p)
-    hessian = jax.hessian(lambda e: -family.log_density(e[None], extra, y[None])[0])(eta)
-    return jnp.eye(eta.size, dtype=eta.dtype), hessian
+    found = exact_traces(landscape, theta, "hessian")
+    return Trace(jnp.sum(found.layers) + found.own, jnp.zeros((), theta.dtype), jnp.zeros((), jnp.int32))
 
 
 def estimate_trace(
@@ -118,21 +53,17 @@ def estimate_trace(
     like = operator.like
     p = like.size
     product = operator.linearise()
-    start_key, step_key, probe_key = jax.random.split(key, 3)
+    space_key, probe_key = jax.random.split(key)
     n_basis = p if p <= max_products else deflation
-    empty = begin(jnp.zeros_like(like), n_basis)
-    krylov = begin(random_direction(start_key, empty.basis, 0), n_basis)
-    krylov = jax.lax.fori_loop(0, n_basis, lambda _, s: step(product, s, step_key), krylov)
-    head = jnp.sum(krylov.alpha)
+    space = krylov_space(product, like, space_key, n_basis)
+    head = jnp.sum(space.alpha)
     if n_basis == p:
         return Trace(head, jnp.zeros_like(head), jnp.full((), p, jnp.int32))
-    # The row at `n_basis` is orthogonal to Q but not part of it.
-    basis = krylov.basis.at[n_basis].set(0.0)
     max_probes = max(MIN_PROBES, max_products - n_basis)
 
     def probe(i: Array) -> Array:
         z = jax.random.rademacher(jax.random.fold_in(probe_key, i), like.shape, like.dtype)
-        z = orthogonalise(z, basis, n_basis)
+        z = orthogonalise(z, space.basis, n_basis)
         return z @ product(z)
 
     values, n = probe_until(
@@ -141,6 +72,15 @@ def estimate_trace(
         max_probes,
     )
     return Trace(head + jnp.sum(values) / n, standard_error(values, n), n_basis + n)
+
+
+def krylov_space(product: Product, like: Float[Array, " p"], key: PRNGKeyArray, n_steps: int) -> Tridiagonal:
+    """Lanczos's decomposition after `n_steps` steps from a random vector; the vector that would be next is dropped."""
+    start_key, step_key = jax.random.split(key)
+    empty = begin(jnp.zeros_like(like), n_steps)
+    space = begin(random_direction(start_key, empty.basis, 0), n_steps)
+    space = jax.lax.fori_loop(0, n_steps, lambda _, s: step(product, s, step_key), space)
+    return space._replace(basis=space.basis.at[n_steps].set(0.0))
 
 
 def standard_error(values: Float[Array, " m"], n: Int[Array, ""]) -> Float[Array, ""]:

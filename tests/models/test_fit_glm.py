@@ -72,7 +72,7 @@ def test_it_is_judged_as_a_posterior(sampled):
     assert (result.status, result.n_parameters) == ("finished", 4)
     assert result.summary["r_hat_max"] < 1.01
     measures = {(m.draw, m.measure) for m in result.geometry}
-    assert (-1, "effective_parameters") in measures
+    assert (-1, "p_loo") in measures
     assert sum(name == "hessian_trace" for _, name in measures) == 12
     progress = [event for event in events if isinstance(event, Progress)]
     assert all(0 <= event.done <= event.total for event in progress)
@@ -92,7 +92,7 @@ def test_a_stated_formula_is_judged_without_a_flat_vector():
     )
     (result,) = fit_all([request(learner, TASK)], TASK)
     assert (result.status, result.n_parameters) == ("finished", 5)
-    assert {m.measure for m in result.geometry} == {"effective_parameters"}
+    assert {m.measure for m in result.geometry} == {"p_loo"}
     assert {(m.part, m.metric) for m in result.metrics} >= {("test", "log_score"), ("train", "rmse")}
 
 

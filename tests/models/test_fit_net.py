@@ -160,8 +160,8 @@ def test_a_sampled_run_reports_all_that_a_posterior_has(sampled):
     assert result.summary["n_draws"] == 1000
     assert result.summary["r_hat_max"] < 1.01
     assert {"posterior", "sample_stats", "log_likelihood", "predictions"} <= set(result.posterior.children)
-    effective = {m.measure: m for m in result.geometry if m.draw == -1}["effective_parameters"]
-    assert effective.settings == {"method": "p_loo"}
+    effective = {m.measure: m for m in result.geometry if m.draw == -1}["p_loo"]
+    assert effective.invariance == "rescaling"
     assert 2.0 < effective.value < 6.0
     top = [m for m in result.geometry if m.measure == "hessian_top_eigenvalue"]
     assert len({m.draw for m in top}) == len(top) == 12

@@ -1,6 +1,7 @@
 """Made-up runs for tests of the store, with values that storage gets wrong: NaN, infinities, nulls, other scripts."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 import arviz as az
 import numpy as np
@@ -48,8 +49,8 @@ def result(asked: RunRequest, n_rows: int = 3) -> RunResult:
         metrics=metrics,
         diagnostics=(Diagnostic("prediction", "p[0]", r_hat=1.01, divergences=3), Diagnostic("energy", "chain 0")),
         geometry=(
-            Measure(-1, "hessian_trace", np.float64(rng.random()), 0.0, True, 12, {"probes": 3, "α": 0.5}),
-            Measure(-1, "hessian_top_eigenvalue", None, None, False, 40, {}),
+            measured("hessian_trace", np.float64(rng.random()), n_products=12, settings={"probes": 3, "α": 0.5}),
+            measured("hessian_top_eigenvalue", None),
         ),
         curves={
             "step": np.arange(4),
@@ -65,6 +66,14 @@ def result(asked: RunRequest, n_rows: int = 3) -> RunResult:
         predictions={"y": np.arange(n_rows), "probabilities": rng.random((n_rows, 2))},
         warnings=("Vorsicht: β ≠ 0", ""),
     )
+
+
+def measured(name: str, value: float | None, draw: int = -1, **fields: Any) -> Measure:
+    """A measure's row; without a value it did not converge."""
+    error = None if value is None else 0.0
+    status = "unconverged" if value is None else "converged"
+    row = Measure(draw, name, "", value, error, status, None, 5, "permutation", {})
+    return row._replace(**fields)
 
 
 def diverged(asked: RunRequest) -> RunResult:

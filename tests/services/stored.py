@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 
 from models.dataset import Partition
-from models.result import Measure, Metric, RunRequest, RunResult, Seconds
+from models.result import Metric, RunRequest, RunResult, Seconds
 from models.spec import MLP, NUTS, BoostedTrees, Categorical, Flat, Learner, Library, Normal, Optimise
 from services.bundles import Record
 from services.store import writing
-from tests.services.factories import PROVENANCE, STORED_AT
+from tests.services.factories import PROVENANCE, STORED_AT, measured
 
 N = {"train": 60, "validation": 20, "test": 20}
 FINGERPRINT = "f" * 32
@@ -65,9 +65,9 @@ def result(
         values = curvature if isinstance(curvature, list) else [] if curvature is None else [curvature]
         for i, value in enumerate(values):
             draw = i if isinstance(curvature, list) else -1
-            geometry.append(Measure(draw, name, value, 0.0, True, 5, {"part": "train"}))
+            geometry.append(measured(name, value, draw))
     if effective is not None:
-        geometry.append(Measure(-1, "effective_parameters", effective[0], 0.5, True, 0, {"method": effective[1]}))
+        geometry.append(measured(effective[1], effective[0], standard_error=0.5))
     return RunResult(
         run_key=asked.run_key,
         status="finished",

@@ -35,6 +35,11 @@ CHEAP = ("--learners", "svm,linear-map", "--splits", "2", "--seeds", "1", "--wor
         ["schema"],
         ["schema", "compare"],
         ["schema", "learner"],
+        ["schema", "sweep"],
+        ["sweep"],
+        ["sweep", "check"],
+        ["sweep", "run"],
+        ["sweep", "list"],
     ],
 )
 def test_help_fits_80_columns(words, command, monkeypatch):
@@ -45,13 +50,16 @@ def test_help_fits_80_columns(words, command, monkeypatch):
     assert max(map(len, ended.out.splitlines())) <= 80
 
 
-@pytest.mark.parametrize("words", [[], ["compare"], ["results"], ["learners"], ["data", "show"]])
+@pytest.mark.parametrize(
+    "words",
+    [[], ["compare"], ["results"], ["learners"], ["data", "show"], ["sweep"], ["sweep", "check"], ["sweep", "run"]],
+)
 def test_help_teaches_by_example(words, command):
     lines = [line.rstrip() for line in command(*words, "--help").out.splitlines()]
     assert sum(line.startswith("   basin ") for line in lines) >= 2  # each on a line of its own, to be copied
 
 
-@pytest.mark.parametrize("words", [[], ["data"], ["store"], ["schema"]])
+@pytest.mark.parametrize("words", [[], ["data"], ["store"], ["schema"], ["sweep"]])
 def test_without_a_command_there_is_help(words, command):
     ended = command(*words)
     assert (ended.status, ended.err) == (2, "")

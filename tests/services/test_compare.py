@@ -1,17 +1,20 @@
 """The main job in this process: the plan, the document and the stored comparisons of a small table."""
 
+import json
+
 import polars as pl
 import pytest
 
 from cluster.executor import InProcessExecutor
 from cluster.resources import Resources
-from models.dataset import DataError
 from models.events import Result
-from models.spec import Categorical, Learner, Poisson, SpecError
-from services.compare import compare, plan
+from models.spec import Learner
+from services.compare import compare
 from services.document import Document
 from services.learners import presets
+from services.plans import plan
 from services.store import Store, writing
+from services.sweeps import Data, comparison, parse_sweep
 from tests.models.runs import table
 
 PRESETS = presets("quick")
@@ -19,32 +22,15 @@ DATASET = table("classes", n=90)
 BLACK_BOXES = [PRESETS["svm"], PRESETS["boosted-trees"]]
 
 
+def planned(learners, splits, seeds, dataset=DATASET):
+    sweep = comparison(Data(data=dataset.name), learners, "quick", splits=splits, seeds=seeds)
+    return plan(sweep, [dataset])
+
+
 def compared(path, learners=BLACK_BOXES, splits=2, seeds=1, on_event=lambda event: None):
-    asked = plan(DATASET, learners, "quick", splits, seeds)
+    asked = planned(learners, splits, seeds)
     with writing(path) as writer:
         return compare(asked, writer, InProcessExecutor(), on_event, n_workers=1, resources=Resources())
-
-
-def test_a_plan_crosses_learners_splits_and_seeds():
-    found = plan(DATASET, [PRESETS["mlp-sgd"], PRESETS["svm"]], "quick", 3, 2)
-    asked = {(r.learner.name, r.partition.index, r.seed) for r in found.requests}
-    assert asked == {(name, split, seed) for name in ("mlp-sgd", "svm") for split in range(3) for seed in range(2)}
-    assert len({r.run_key for r in found.requests}) == len(found.requests) == 12
-    assert {r.fingerprint for r in found.requests} == {DATASET.fingerprint}
-    assert found.learners[0].likelihood == Categorical()
-    words = found.words()
-    assert words[found.requests[0].run_key] == "mlp-sgd, split 0, seed 0"
-    assert len(set(words.values())) == 12
-
-
-def test_what_would_fail_on_every_split_is_refused_at_once():
-    with pytest.raises(SpecError, match="this dataset is a table: use an 'mlp'"):
-        plan(DATASET, [PRESETS["convnet"]], "quick", 1, 1)
-    counting = PRESETS["mlp-sgd"].model_copy(update={"likelihood": Poisson()})
-    with pytest.raises(SpecError, match="likelihood 'poisson' does not fit a target of 3 classes"):
-        plan(DATASET, [counting], "quick", 1, 1)
-    with pytest.raises(DataError, match="9 rows, which leaves 2 for the validation part"):
-        plan(table("classes", n=9), BLACK_BOXES, "quick", 1, 1)
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +66,15 @@ def test_the_second_time_nothing_is_fitted_and_the_same_is_said(twice):
     assert first.evidence.reliability.equals(second.evidence.reliability)
 
 
+def test_a_comparison_is_kept_as_a_sweep(twice):
+    store = Store(twice[0])
+    assert store.sweeps() == ["compare-made-up-classes-quick"]
+    definition, members = store.sweep("compare-made-up-classes-quick")
+    assert parse_sweep(json.loads(definition)) == planned(BLACK_BOXES, 2, 1).sweep
+    assert set(members["run_key"]) == set(store.runs().collect()["run_key"])
+    assert set(store.runs().collect()["sweep"]) == {"compare-made-up-classes-quick"}
+
+
 def test_every_result_is_told_once(twice):
     results = [event for event in twice[3] if isinstance(event, Result)]
     assert len({event.run_key for event in results}) == len(results) == 4
@@ -93,7 +88,7 @@ def test_pairs_are_stored_once_under_the_runs_they_come_from(twice):
         stored.sort("metric", descending=True).iter_rows(named=True), first.document.comparisons, strict=True
     ):
         assert {name: row[name] for name in told.model_dump()} == told.model_dump()
-        assert (row["dataset"], row["sweep"]) == ("made-up-classes", "compare")
+        assert (row["dataset"], row["sweep"]) == ("made-up-classes", "compare-made-up-classes-quick")
 
 
 def test_more_splits_are_another_comparison_and_reuse_what_is_there(twice):

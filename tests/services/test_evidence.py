@@ -57,7 +57,7 @@ def evidence(tmp_path_factory):
     runs = []
     for split in range(2):
         asked = request(NET, split)
-        value = result(asked, curvature=2.0, effective=(7.0, "laplace"))
+        value = result(asked, curvature=2.0, effective=(7.0, "effective_dimension"))
         runs.append((asked, replace(value, curves=curves(4), predictions=predictions(split))))
         asked = request(BNN, split)
         value = result(asked, curvature=[1.0, 5.0, 3.0])

@@ -80,7 +80,15 @@ def test_columns_of_one_name_have_one_type_so_that_tables_can_be_joined() -> Non
 
 
 def test_tables_hold_only_types_that_delta_gives_back() -> None:
-    plain = {pl.String, pl.Int64, pl.Float64, pl.Boolean, pl.List(pl.String), pl.Datetime("us", "UTC")}
+    plain = {
+        pl.String,
+        pl.Int64,
+        pl.Float64,
+        pl.Boolean,
+        pl.List(pl.String),
+        pl.List(pl.Float64),
+        pl.Datetime("us", "UTC"),
+    }
     assert {dtype for schema in SCHEMAS.values() for dtype in schema.values()} <= plain
     assert all(owner in SCHEMAS[table] for table, owner in OWNERS.items())
     assert RUN_TABLES[-1] == "runs"

@@ -224,7 +224,7 @@ def test_curvature_of_a_point_estimate_has_no_spread(pair):
 
 def test_effective_parameters_name_their_method(tmp_path):
     learner = bnn("bnn")
-    runs = [(request(A), result(request(A), effective=(7.0, "laplace")))]
+    runs = [(request(A), result(request(A), effective=(7.0, "effective_dimension")))]
     runs += [(request(learner), result(request(learner), effective=(5.0, "p_loo")))]
     runs += [(request(TREES), result(request(TREES)))]
     first, second, third = (each for each in summary_of(tmp_path, runs).learners)

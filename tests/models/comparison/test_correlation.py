@@ -87,3 +87,19 @@ def test_columns_of_different_length_are_refused():
         rank_correlation(np.zeros(2), np.zeros(3), np.zeros(2), 60, 20)
     with pytest.raises(ValueError, match="received 0 and 20"):
         rank_correlation(np.zeros(2), np.zeros(2), np.zeros(2), 0, 20)
+
+
+def test_the_sentence_names_what_a_larger_value_stands_for_and_the_target():
+    found = rank_correlation(*runs(10, 8, 3.0, np.random.default_rng(6)), 60, 20)
+    said = flatness_sentence("the path norm", found, "more complex", "the error under shift")
+    assert said.startswith(
+        "More complex solutions generalise worse here, by the path norm (Kendall's tau with the error"
+    )
+    assert flatness_sentence("it", found, "neither").startswith("Solutions of larger value generalise worse here")
+
+
+def test_only_splits_of_one_dataset_widen_the_interval():
+    columns = runs(12, 6, 1.0, np.random.default_rng(7))
+    all_of_one, three = (rank_correlation(*columns, 60, 20, n_overlapping=n) for n in (None, 3))
+    assert all_of_one == rank_correlation(*columns, 60, 20, n_overlapping=12)
+    assert (three.tau - three.lower) / (all_of_one.tau - all_of_one.lower) == pytest.approx(np.sqrt(2 / 5))

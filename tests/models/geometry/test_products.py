@@ -8,7 +8,14 @@ import pytest
 from models import likelihoods
 from models.geometry.information import whiten
 from models.geometry.landscape import Landscape
-from models.geometry.products import GaussNewton, Hessian, gauss_newton_factor
+from models.geometry.products import (
+    EmpiricalFisher,
+    GaussNewton,
+    Hessian,
+    Negative,
+    Restricted,
+    gauss_newton_factor,
+)
 from tests.models.geometry.cases import FAMILIES, dense_hessian, jacobians, landscape_of
 
 
@@ -80,6 +87,52 @@ def test_gauss_newton_products_are_the_dense_matrix(name):
     np.testing.assert_allclose(factor.T @ factor, len(eta) * dense, atol=1e-11)
     u = jnp.asarray(np.random.default_rng(2).normal(size=jax.eval_shape(forward, theta).shape))
     np.testing.assert_allclose(backward(u), factor.T @ np.asarray(u).ravel(), atol=1e-11)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_empirical_fisher_products_are_the_mean_outer_product_of_the_rows_gradients(name):
+    landscape, theta = landscape_of(FAMILIES[name], activation=jnp.tanh)
+    model = landscape.model
+    gradients = np.asarray(jax.jit(jax.jacrev(lambda t: -model.log_likelihood(t, landscape.x, landscape.y)))(theta))
+    dense = gradients.T @ gradients / len(gradients)
+    np.testing.assert_allclose(columns(EmpiricalFisher(landscape, theta).linearise(), theta.size), dense, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", [Hessian, GaussNewton, EmpiricalFisher])
+@pytest.mark.parametrize("name", FAMILIES)
+def test_restricted_products_are_the_block_of_the_matrix(name, kind):
+    """For a layer, the likelihood's own parameters with some weights, and one parameter."""
+    landscape, theta = landscape_of(FAMILIES[name], activation=jnp.tanh)
+    operator = kind(landscape, theta)
+    dense = columns(operator.linearise(), theta.size)
+    layer = landscape.model.layers["layers.1"]
+    for entries in (np.arange(layer.start, layer.stop), np.array([theta.size - 1, 0, 3]), np.array([2])):
+        block = Restricted(operator, jnp.asarray(entries))
+        np.testing.assert_array_equal(block.like, theta[entries])
+        found = columns(block.linearise(), len(entries))
+        np.testing.assert_allclose(found, dense[np.ix_(entries, entries)], atol=1e-13)
+
+
+def test_negative_products_have_the_other_sign():
+    landscape, theta = landscape_of(FAMILIES["gaussian"])
+    hessian = Hessian(landscape, theta)
+    np.testing.assert_array_equal(
+        columns(Negative(hessian).linearise(), theta.size), -columns(hessian.linearise(), theta.size)
+    )
+
+
+def test_restricted_operators_of_equal_shape_share_one_program():
+    landscape, theta = landscape_of(likelihoods.gaussian())
+    traces = []
+
+    @jax.jit
+    def product(operator, v):
+        traces.append(1)
+        return operator.linearise()(v)
+
+    one, two = (product(Restricted(Hessian(landscape, theta), jnp.array(e)), jnp.ones(2)) for e in ([0, 1], [7, 3]))
+    assert len(traces) == 1
+    assert not np.allclose(one, two)
 
 
 @pytest.mark.parametrize("name", ["gaussian", "heteroscedastic-gaussian", "student-t", "negative-binomial"])

@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.stats as stats
+import xarray as xr
 
 from models.build import model_of
-from models.glm.fit import fit_formula
+from models.glm.fit import fit_formula, flat_vectors
 from models.spec import Bernoulli, Flat, Formula, Gaussian, Normal
 from tests.models.glm.problems import FAMILIES, assert_moments, learner, random_split, split_of
 
@@ -53,7 +54,7 @@ def test_linear_gaussian_posterior_is_the_exact_one():
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_theta_and_eta_are_those_of_a_linear_net(family):
+def test_theta_and_eta_are_those_of_a_linear_net(family, tmp_path):
     likelihood, _, n_classes = FAMILIES[family]
     split = random_split(family, n=20)
     got = fit(learner(likelihood, warmup=20, draws=10), split)
@@ -64,6 +65,10 @@ def test_theta_and_eta_are_those_of_a_linear_net(family):
         eta = [net.predict(jnp.asarray(theta), jnp.asarray(split.test.x)) for theta in flat]
     np.testing.assert_allclose(got.eta(split.test), np.stack(eta), rtol=1e-12, atol=1e-12)
     np.testing.assert_array_equal(got.extra, flat[:, net.n_weights :])
+    # What is stored under the parameters' names gives the flat vectors back.
+    got.posterior.to_netcdf(tmp_path / "posterior.nc", engine="h5netcdf")
+    stored = xr.load_datatree(tmp_path / "posterior.nc", engine="h5netcdf")
+    np.testing.assert_array_equal(flat_vectors(stored["posterior"].to_dataset()), got.theta)
     named = got.posterior["posterior"]
     if family == "categorical":
         # Row 1 of the weights is the third class's, as the first has none.

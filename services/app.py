@@ -1,0 +1,130 @@
+"""Wiring: what every command that computes needs: an environment for JAX, a store to write to, workers."""
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import typer
+from rich.console import Console
+
+from cluster.resources import Resources, apply_environment
+from services.errors import ServiceError
+from services.settings import settings
+
+if TYPE_CHECKING:
+    from cluster.executor import Executor, Lost
+    from models.events import Event
+    from services.store import Writer
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """Where a command computes, and where it keeps things.
+
+    Attributes:
+        workers: Ray actors; 0 works in this process; None is one for each core and missing run.
+        address: of a Ray cluster; None starts one on this machine.
+        resources: what a net's run asks of a worker.
+    """
+
+    store: Path
+    cache: Path
+    workers: int | None
+    address: str | None
+    resources: Resources
+
+
+class Crew(NamedTuple):
+    """Who does the work, and who is told of it."""
+
+    executor: "Executor"
+    on_event: "Callable[[Event | Lost], None]"
+    n_workers: int
+
+
+def workplace(store: Path | None, workers: int | None, gpus: float, address: str | None) -> Workplace:
+    """Options over environment variables. It sets JAX's environment, so JAX must not have been imported before.
+
+    Raises:
+        ServiceError: options that contradict each other, or a cache folder that cannot be made.
+    """
+    environment = settings()
+    if address and workers == 0:
+        raise ServiceError(
+            "--workers 0 works in this process, so no cluster is asked: leave --address or --workers out"
+        )
+    try:
+        resources = Resources(gpus=gpus)
+    except ValueError as error:
+        raise ServiceError(f"--gpus: {error}") from None
+    _make_cache(environment.cache)
+    # Workers have devices of their own: this process takes one only where it does the work.
+    apply_environment(resources if workers == 0 else Resources(), environment.cache)
+    return Workplace(store or environment.store, environment.cache, workers, address or environment.address, resources)
+
+
+def _make_cache(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ServiceError(
+            f"cannot make the cache folder {path}: {error.strerror}; name another one by BASIN_CACHE"
+        ) from error
+
+
+@contextmanager
+def store_of(place: Workplace) -> "Iterator[Writer]":
+    """Open the store for writing, and say which of its runs were damaged.
+
+    Raises:
+        StoreError: as `services.store.writing` does.
+    """
+    from services.store import writing
+
+    with writing(place.store) as writer:
+        for name in writer.set_aside:
+            warn(f"the stored run {name} was damaged: it is in {place.store / 'damaged'} now, and is fitted again")
+        yield writer
+
+
+@contextmanager
+def crew(place: Workplace, waiting: Mapping[str, str]) -> Iterator[Crew]:
+    """Workers for what is waiting, in words by its key, and its progress on stderr. Nothing waiting starts no Ray.
+
+    Raises:
+        ClusterError: no worker can be had.
+        Abort: after Ctrl-C, with what is kept.
+    """
+    from services.progress import ProgressView
+
+    n_workers = place.workers if place.workers is not None else min(os.cpu_count() or 1, max(1, len(waiting)))
+    with _executor(place, n_workers if waiting else 0) as executor, ProgressView(waiting, Console(stderr=True)) as view:
+        try:
+            yield Crew(executor, view.consume, max(1, n_workers))
+        except KeyboardInterrupt:
+            raise typer.Abort(
+                f"interrupted: finished runs are kept in {place.store}; the same command goes on from here"
+            ) from None
+
+
+def _executor(place: Workplace, n_workers: int) -> "Executor":
+    if n_workers:
+        from cluster.ray_executor import RayExecutor
+
+        return RayExecutor(n_workers, place.address, place.cache)
+    from cluster.executor import InProcessExecutor
+
+    return InProcessExecutor()
+
+
+def warn(text: str) -> None:
+    """Print a warning on stderr."""
+    tell(f"warning: {text}")
+
+
+def tell(text: str) -> None:
+    """Print a line on stderr, so that stdout holds the result alone."""
+    Console(stderr=True).print(text, highlight=False, markup=False, soft_wrap=True)

@@ -1,0 +1,52 @@
+"""The audit of a sweep: one stored net of each learner, rescaled and permuted, and what each measure makes of it."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import jax
+
+from models.geometry.audit import APPLIES, audit
+from models.geometry.catalogue import Ask
+from models.measuring import points_of
+from models.preparation import prepare
+from models.run import Run
+from services.errors import ServiceError
+from services.geometry.document import AuditDocument, AuditRow
+from services.measuring import draws_of, request_of, vectors
+from services.plans import datasets_of
+from services.store import Store
+
+
+def audit_sweep(
+    store: Store, sweep: str, asks: Sequence[Ask], cache: Path, say: Callable[[str], None]
+) -> AuditDocument:
+    """Audit the first finished run of each learner and dataset: its point estimate, or its posterior's first draw.
+
+    Raises:
+        StoreError: there is no such sweep, or a bundle is damaged.
+        ServiceError: the sweep has no finished run with a parameter vector.
+    """
+    _, members = store.sweep(sweep)
+    runs = store.runs().filter(status="finished").join(members.lazy().select("run_key").unique(), on="run_key")
+    firsts = runs.sort("dataset", "learner", "split", "seed", "run_key").unique(
+        ["dataset", "learner"], keep="first", maintain_order=True
+    )
+    datasets = datasets_of(store, sweep, cache)
+    rows: list[AuditRow] = []
+    for row in firsts.collect().iter_rows(named=True):
+        (draw, *_), unable = draws_of(row, 1)
+        if unable is not None:
+            continue
+        say(f"auditing {row['learner']} on {row['dataset']}, split {row['split']}, seed {row['seed']}")
+        request = request_of(row)
+        run = Run(request, prepare(datasets[request.fingerprint], request.partition), lambda event: None)
+        with jax.enable_x64(True):
+            (point,) = points_of(run, vectors(store.bundle(request.run_key), [draw]), [draw])
+            found = audit(point, asks, key=run.keys.measure)
+        rows += [
+            AuditRow(dataset=row["dataset"], learner=row["learner"], run_key=request.run_key, **each._asdict())
+            for each in found
+        ]
+    if not rows:
+        raise ServiceError(f"sweep {sweep!r} has no finished run with a parameter vector: fit a net by basin sweep run")
+    return AuditDocument(sweep=sweep, applies=APPLIES, rows=tuple(rows))

@@ -1,0 +1,74 @@
+"""What all charts share: colours, shapes and inks, data and tooltips.
+
+Colours are those of Okabe and Ito ("Color universal design", 2008) without black and yellow, which vanish on a dark and
+on a light page; learners keep theirs in all charts of a document. Backgrounds are transparent and inks mid-grey, so
+that a chart reads on either page.
+"""
+
+from collections.abc import Sequence
+
+import altair as alt
+import polars as pl
+import polars.selectors as cs
+
+PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C8C8C")
+SHAPES = ("circle", "square", "triangle-up", "diamond")
+INK = "#767676"
+# Width of a panel, and of most its height.
+CELL = 200
+
+
+def inline(frame: pl.DataFrame) -> alt.InlineData:
+    """A frame within the chart, past Altair's row limit and type inference.
+
+    JSON has no NaN, and five digits are more than a pixel shows.
+    """
+    finite = cs.by_name(frame.select(cs.float()).columns)
+    frame = frame.with_columns(pl.when(finite.is_finite()).then(finite.round_sig_figs(5)).name.keep())
+    return alt.InlineData(values=frame.to_dicts())
+
+
+def colour(names: Sequence[str], legend: bool = True) -> alt.Color:
+    """Each learner's colour, the same in all charts that are given the same names."""
+    colours = [PALETTE[i % len(PALETTE)] for i in range(len(names))]
+    return alt.Color("learner:N", scale=alt.Scale(domain=list(names), range=colours), **_legend(legend))
+
+
+def shape(names: Sequence[str], legend: bool = True) -> alt.Shape:
+    """Each learner's shape. Seven colours and four shapes have no common factor: 28 learners before a pair repeats."""
+    shapes = [SHAPES[i % len(SHAPES)] for i in range(len(names))]
+    return alt.Shape("learner:N", scale=alt.Scale(domain=list(names), range=shapes), **_legend(legend))
+
+
+def _legend(shown: bool) -> dict:
+    return {"title": None} if shown else {"legend": None}
+
+
+def panel(field_name: str, frame: pl.DataFrame) -> alt.Facet:
+    """A panel for each value of a column, in the order of the frame."""
+    order = frame[field_name].unique(maintain_order=True).to_list()
+    return alt.Facet(
+        f"{field_name}:N", title=None, sort=order, header=alt.Header(labelLimit=CELL, labelFontWeight="bold")
+    )
+
+
+def tips(*fields: str) -> list[alt.Tooltip]:
+    """Tooltips of columns, such as `learner:N` or `value:Q`."""
+    return [
+        alt.Tooltip(each, title=each[:-2].replace("_", " "), format=".4~g" if each.endswith(":Q") else alt.Undefined)
+        for each in fields
+    ]
+
+
+def finished(chart):
+    """The chart with the fonts and inks of them all."""
+    ink = {"labelColor": INK, "titleColor": INK}
+    lines = {"domainColor": INK, "tickColor": INK, "gridColor": INK, "gridOpacity": 0.2}
+    return (
+        chart.configure(background="transparent", font="system-ui, sans-serif")
+        .configure_axis(**ink, **lines, titleFontWeight="normal")
+        .configure_legend(**ink, orient="bottom", columns=5, symbolOpacity=1)
+        .configure_header(**ink)
+        .configure_title(color=INK, subtitleColor=INK, anchor="start")
+        .configure_view(stroke=None)
+    )

@@ -1,0 +1,1 @@
+"""The subcommands of `basin`: one file for each group of them."""

@@ -1,0 +1,32 @@
+"""Options that several commands have."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from models.spec import Task
+
+StoreOption = Annotated[Path | None, typer.Option("--store", help="Folder of stored runs. [env: BASIN_STORE]")]
+TargetOption = Annotated[str | None, typer.Option("--target", "-t", help="Column to predict; needed for files.")]
+TaskOption = Annotated[Task | None, typer.Option("--task", help="State the task instead of inferring it.")]
+WorkersOption = Annotated[
+    int | None, typer.Option("--workers", "-w", min=0, help="Ray actors; 0 works in this process, without Ray.")
+]
+GpusOption = Annotated[
+    float, typer.Option("--gpus", min=0, help="Share of a GPU for each net's worker, such as 0.5; 0 is none.")
+]
+AddressOption = Annotated[
+    str | None, typer.Option("--address", help="HOST:PORT of a Ray cluster. [env: BASIN_ADDRESS]")
+]
+
+
+def listed(text: str | None) -> list[str]:
+    """The parts of an option that takes several, separated by commas."""
+    return [part.strip() for part in (text or "").split(",") if part.strip()]
+
+
+def print_json(value: Any) -> None:
+    """Print on stdout."""
+    typer.echo(json.dumps(value, indent=2))

@@ -1,0 +1,414 @@
+"""From the tables to what a sweep's geometry says: distributions, rankings, effective counts, barriers, basins."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+
+from models.comparison.bootstrap import MIN_SPLITS, Interval
+from models.comparison.correlation import RankCorrelation
+from models.comparison.estimate import estimate
+from models.comparison.generalisation import Ranked, generalisation_sentence, rank_measures
+from models.geometry.basins import QUANTILE, basin_share, typical_against_optimum
+from models.geometry.catalogue import CATALOGUE
+from services.document import NOT_AVAILABLE, Estimate
+from services.geometry.document import (
+    Barriers,
+    BasinShare,
+    Bounded,
+    EffectiveCounts,
+    GeometryDocument,
+    MeasureSummary,
+    Ranking,
+    Typical,
+)
+from services.provenance import provenance
+from services.store import Store
+from services.summary import CONVERGED
+
+KEY = ("measure", "component", "settings")
+# Measures that come with every posterior, beside those of the catalogue.
+P_LOO = ("bayesian", "effective number of parameters by leave-one-out cross-validation", "more complex")
+
+
+class Rows(NamedTuple):
+    """The tables' rows of a sweep's finished runs.
+
+    Attributes:
+        runs: with the settings that were `varied`, as JSON text.
+        geometry: a row for each run, draw, measure, component and settings, with dataset, learner and kind.
+        gaps: test minus train loss by run key, with its standard error and the parts' sizes.
+        connections: a row for each pair of vectors and method.
+    """
+
+    runs: pl.DataFrame
+    geometry: pl.DataFrame
+    gaps: pl.DataFrame
+    connections: pl.DataFrame
+
+
+def collect(store: Store, sweep: str) -> Rows:
+    """Read what the store has of a sweep.
+
+    Raises:
+        StoreError: there is no such sweep.
+    """
+    _, members = store.sweep(sweep)
+    asked = members.lazy().select("run_key", "varied").unique("run_key")
+    runs = store.runs().filter(status="finished").join(asked, on="run_key").sort("dataset", "learner", "split", "seed")
+    found = runs.collect()
+    labels = found.lazy().select("run_key", "dataset", "learner", "kind", "split", "seed", "varied")
+    rows = store.scan("geometry").join(labels, on="run_key").sort("run_key", "draw", *KEY)
+    geometry = rows.unique(["run_key", "draw", *KEY], keep="first", maintain_order=True).collect()
+    connections = store.scan("connections").join(labels, on="run_key")
+    pairs = ["run_key", "draw", "other_run_key", "other_draw", "method", "settings"]
+    return Rows(
+        found, geometry, _gaps(store, labels), connections.unique(pairs, keep="first", maintain_order=True).collect()
+    )
+
+
+def _gaps(store: Store, labels: pl.LazyFrame) -> pl.DataFrame:
+    """Train minus test log score of each run, which is test minus train loss; the parts share no rows: errors add."""
+    scores = store.scan("metrics").filter(pl.col("metric") == "log_score").join(labels, on="run_key", how="semi")
+    columns = ["run_key", "value", "standard_error", "n"]
+    train, test = (scores.filter(pl.col("part") == part).select(columns) for part in ("train", "test"))
+    both = train.join(test, on="run_key", suffix="_test")
+    error = (pl.col("standard_error") ** 2 + pl.col("standard_error_test") ** 2).sqrt()
+    gap = pl.col("value") - pl.col("value_test")
+    return both.select("run_key", gap=gap, gap_error=error, n_train="n", n_test="n_test").collect()
+
+
+def summarise(rows: Rows, sweep: str, threshold: float) -> GeometryDocument:
+    """Summarise a sweep's geometry; `threshold` is the largest barrier within one basin, in nats per row."""
+    rankings = tuple(_rankings(rows))
+    return GeometryDocument(
+        sweep=sweep,
+        datasets=tuple(rows.runs["dataset"].unique(maintain_order=True)),
+        n_runs=len(rows.runs),
+        varied=tuple(_varied(rows.runs)),
+        measures=tuple(_measures(rows)),
+        rankings=rankings,
+        effective=tuple(_effective(rows)),
+        typical=tuple(_typical(rows)),
+        barriers=tuple(_barriers(rows)),
+        basins=tuple(_basins(rows, threshold)),
+        verdict=_verdict(rankings),
+        warnings=tuple(_warnings(rows)),
+        provenance=provenance(),
+    )
+
+
+def _known(measure: str) -> tuple[str, str, str]:
+    """Family, description and what a larger value stands for."""
+    if measure in CATALOGUE:
+        definition = CATALOGUE[measure]
+        return definition.family, definition.about, definition.larger
+    return P_LOO
+
+
+# --- distributions ----------------------------------------------------------------------------------------------------
+
+
+def _measures(rows: Rows) -> Iterator[MeasureSummary]:
+    order = {name: i for i, name in enumerate(CATALOGUE)}
+    draws = pl.when(pl.col("draw") >= 0).then(pl.lit("draws")).otherwise(pl.lit("estimate"))
+    of = rows.geometry.with_columns(scope=draws)
+    names = ("dataset", "measure", "component", "settings", "learner", "kind", "scope")
+    groups = of.group_by(*names, maintain_order=True)
+    found = [_measure(dict(zip(names, key, strict=True)), frame) for key, frame in groups]
+    yield from sorted(found, key=lambda m: (m.dataset, order.get(m.measure, -1)))
+
+
+def _measure(key: Mapping[str, Any], frame: pl.DataFrame) -> MeasureSummary:
+    family, about, larger = _known(key["measure"])
+    good = frame.filter(CONVERGED)
+    counts = dict(frame["status"].value_counts().iter_rows())
+    return MeasureSummary(
+        **{name: key[name] for name in ("dataset", "learner", "kind", "measure", "component", "scope")},
+        settings=json.loads(key["settings"]),
+        family=family,
+        about=about,
+        invariance=frame["invariance"][0],
+        larger=larger,
+        n_values=len(good),
+        **{f"n_{name}": counts.get(name, 0) for name in ("unconverged", "not_applicable", "failed")},
+        **good.select(
+            median=pl.col("value").median(),
+            lower=pl.col("value").quantile(0.05),
+            upper=pl.col("value").quantile(0.95),
+            standard_error=pl.col("standard_error").median(),
+            n_products=pl.col("n_products").median(),
+        ).row(0, named=True),
+        reasons=tuple(frame["reason"].drop_nulls().unique(maintain_order=True)),
+    )
+
+
+# --- rankings ---------------------------------------------------------------------------------------------------------
+
+
+def _varied(runs: pl.DataFrame) -> list[str]:
+    return sorted({path for text in runs["varied"].unique() for path in json.loads(text)})
+
+
+def _rankings(rows: Rows) -> Iterator[Ranking]:
+    """Rank the measures at the deterministic nets' point estimates, on each dataset."""
+    nets = rows.runs.filter(kind="deterministic").join(rows.gaps, on="run_key")
+    order = pl.col("draw") == -1
+    for (dataset,), runs in nets.group_by("dataset", maintain_order=True):
+        of = rows.geometry.filter(order).join(runs.select("run_key"), on="run_key", how="semi")
+        values = of.filter(CONVERGED).group_by(*KEY, maintain_order=True)
+        columns: dict[str, np.ndarray] = {}
+        keys: dict[str, tuple[Any, ...]] = {}
+        for key, frame in values:
+            name = f"{key[0]} {key[1]} {key[2]}"
+            joined = runs.select("run_key").join(frame.select("run_key", "value"), on="run_key", how="left")
+            columns[name], keys[name] = joined["value"].to_numpy().astype(float), key
+        if not columns:
+            continue
+        larger: Any = {name: _known(key[0])[2] for name, key in keys.items()}
+        settings = {"learner": runs["learner"].to_numpy()}
+        for path in _varied(runs):
+            settings[path] = np.array([_text(json.loads(text).get(path)) for text in runs["varied"]], object)
+        ranked = rank_measures(
+            columns,
+            larger,
+            runs["gap"].to_numpy(),
+            runs["split"].to_numpy(),
+            settings,
+            int(runs["n_train"].max()),  # pyright: ignore[reportArgumentType] - a column of numbers
+            int(runs["n_test"].max()),  # pyright: ignore[reportArgumentType]
+            gap_error=runs["gap_error"].to_numpy(),
+        )
+        invariance = dict(of.select("measure", "invariance").unique().iter_rows())
+        for each in ranked:
+            yield _ranking(dataset, keys[each.measure], invariance[keys[each.measure][0]], each)
+
+
+def _text(value: Any) -> Any:
+    """A value that can be told from others: lists and mappings as JSON."""
+    return json.dumps(value) if isinstance(value, list | dict) else value
+
+
+def _ranking(dataset: Any, key: tuple[Any, ...], invariance: Any, found: Ranked) -> Ranking:
+    measure, component, settings = key
+    return Ranking(
+        dataset=dataset,
+        measure=measure,
+        component=component,
+        settings=json.loads(settings),
+        invariance=invariance,
+        larger=found.larger,
+        tau=_of_tau(found.tau),
+        granulated={name: _bounded(interval) for name, interval in found.granulated.items()},
+        psi=_bounded(found.psi),
+        information=_bounded(found.information),
+        sign_error=_bounded(found.sign_error.worst),
+        worst_environment=found.sign_error.environment,
+        n_runs=found.n_runs,
+        n_splits=found.n_splits,
+        sentence=generalisation_sentence(words(measure, component), found),
+    )
+
+
+def words(measure: str, component: str = "") -> str:
+    """A measure's name in words."""
+    return measure.replace("_", " ") + (f" ({component})" if component else "")
+
+
+def _bounded(found: Interval) -> Bounded:
+    return Bounded(value=found.value, lower=found.lower, upper=found.upper, reason=found.reason)
+
+
+def _of_tau(found: RankCorrelation) -> Bounded:
+    few = f"an interval needs at least {MIN_SPLITS} splits, here are {found.n_splits}"
+    reason = None if np.isfinite(found.lower) else few
+    return Bounded(value=found.tau, lower=found.lower, upper=found.upper, reason=reason)
+
+
+# --- effective numbers of parameters ----------------------------------------------------------------------------------
+
+
+def _effective(rows: Rows) -> Iterator[EffectiveCounts]:
+    for (dataset, learner, kind), runs in rows.runs.group_by("dataset", "learner", "kind", maintain_order=True):
+        of = rows.geometry.filter(CONVERGED & (pl.col("component") == "") & (pl.col("draw") == -1))
+        of = of.join(runs.select("run_key"), on="run_key", how="semi")
+        sizes = rows.gaps.join(runs.select("run_key"), on="run_key", how="semi")
+        yield EffectiveCounts(
+            dataset=dataset,
+            learner=learner,
+            kind=kind,
+            n_parameters=max(runs["n_parameters"].to_list()),
+            p_loo=_mean(of.filter(measure="p_loo"), sizes),
+            effective_dimension=_mean(of.filter(measure="effective_dimension"), sizes),
+            learning_coefficient=_mean(of.filter(measure="learning_coefficient"), sizes, factor=2.0),
+        )
+
+
+def _mean(rows: pl.DataFrame, sizes: pl.DataFrame, factor: float = 1.0) -> Estimate:
+    """Mean over splits and seeds with its standard error; settings that vary are averaged over first."""
+    if rows.is_empty() or sizes.is_empty():
+        return NOT_AVAILABLE
+    means = rows.group_by("split", "seed").agg(pl.col("value", "standard_error").mean())
+    values, errors = (
+        means.pivot("seed", index="split", values=column, sort_columns=True).sort("split").drop("split").to_numpy()
+        for column in ("value", "standard_error")
+    )
+    n_train, n_test = (int(sizes[column].max()) for column in ("n_train", "n_test"))  # pyright: ignore[reportArgumentType]
+    found = estimate(factor * values, factor * np.where(np.isfinite(values), errors, 0.0), n_train, n_test)
+    return NOT_AVAILABLE if found is None else Estimate(value=found.value, standard_error=found.standard_error)
+
+
+# --- posteriors against point estimates -------------------------------------------------------------------------------
+
+
+def _typical(rows: Rows) -> Iterator[Typical]:
+    """Each measure that was taken both at draws and at point estimates of one net."""
+    net = pl.col("spec").str.json_path_match("$.predictor")
+    labels = rows.runs.select("run_key", net=net, chain_length="n_draws")
+    of = rows.geometry.filter(CONVERGED).join(labels, on="run_key")
+    for (dataset, _, *key), group in of.group_by("dataset", "net", *KEY, maintain_order=True):
+        drawn, points = group.filter(pl.col("draw") >= 0), group.filter(pl.col("draw") == -1)
+        for (posterior,), draws in drawn.group_by("learner", maintain_order=True):
+            for (optimum,), optima in points.group_by("learner", maintain_order=True):
+                yield _compared(dataset, key, posterior, optimum, draws, optima)
+
+
+def _compared(
+    dataset: Any, key: Sequence[Any], posterior: Any, optimum: Any, draws: pl.DataFrame, optima: pl.DataFrame
+) -> Typical:
+    measure, component, _ = key
+    chain = pl.concat_str("run_key", (pl.col("draw") // pl.col("chain_length")).cast(pl.String), separator=" ")
+    chains = draws.select(chain.rank("dense"))[:, 0].to_numpy() - 1
+    found = typical_against_optimum(draws["value"].to_numpy(), chains, optima["value"].to_numpy())
+    reach = QUANTILE * found.standard_error
+    ratio = float(np.exp(found.log_ratio))
+    lower, upper = (float(np.exp(found.log_ratio + end)) for end in (-reach, reach))
+    return Typical(
+        dataset=dataset,
+        measure=measure,
+        component=component,
+        posterior=posterior,
+        estimate=optimum,
+        ratio=ratio,
+        lower=lower,
+        upper=upper,
+        sentence=_typical_sentence(words(measure, component), posterior, optimum, ratio, lower, upper),
+    )
+
+
+def _typical_sentence(name: str, posterior: str, optimum: str, ratio: float, lower: float, upper: float) -> str:
+    if not np.isfinite(ratio):
+        return f"The {name} of draws of {posterior} and of {optimum}'s estimates cannot be set in proportion."
+    said = f"The {name} at draws of {posterior} is {ratio:.3g} times that at {optimum}'s estimates"
+    if not np.isfinite(lower):
+        return f"{said}; one chain gives no interval."
+    shown = "" if lower > 1 or upper < 1 else ", so no difference is shown"
+    return f"{said} (95 % interval over chains {lower:.3g} to {upper:.3g}){shown}."
+
+
+# --- barriers and basins ----------------------------------------------------------------------------------------------
+
+
+def _barriers(rows: Rows) -> Iterator[Barriers]:
+    names = _names(rows.runs)
+    of = rows.connections.sort("dataset", "split", "method")
+    for (dataset, split, method), pairs in of.group_by("dataset", "split", "method", maintain_order=True):
+        ends = pairs.select("run_key", "draw").vstack(pairs.select(run_key="other_run_key", draw=pl.col("other_draw")))
+        vectors = sorted(set(ends.iter_rows()), key=lambda v: (v[1] >= 0, names.get(v[0], ("", ""))[1], v[1]))
+        place = {vector: i for i, vector in enumerate(vectors)}
+        matrix: list[list[float | None]] = [[None] * len(vectors) for _ in vectors]
+        for i in range(len(vectors)):
+            matrix[i][i] = 0.0
+        for a, draw, b, other, barrier in pairs.select(
+            "run_key", "draw", "other_run_key", "other_draw", "barrier"
+        ).iter_rows():
+            i, j = place[a, draw], place[b, other]
+            matrix[i][j] = matrix[j][i] = barrier
+        labels = [names[key][1] + (f", draw {draw}" if draw >= 0 else "") for key, draw in vectors]
+        yield Barriers(
+            dataset=dataset,
+            split=split,
+            method=method,
+            labels=tuple(labels),
+            learners=tuple(names[key][0] for key, _ in vectors),
+            barriers=tuple(map(tuple, matrix)),
+        )
+
+
+def _names(runs: pl.DataFrame) -> dict[str, tuple[str, str]]:
+    """Learner and words of each run, by key: the learner, its varied settings and the seed."""
+    found = {}
+    for key, learner, seed, varied in runs.select("run_key", "learner", "seed", "varied").iter_rows():
+        settings = [f"{path.rpartition('.')[2]} {_text(value)}" for path, value in json.loads(varied).items()]
+        found[key] = (learner, ", ".join([learner, *settings, f"seed {seed}"]))
+    return found
+
+
+def _basins(rows: Rows, threshold: float) -> Iterator[BasinShare]:
+    lengths = rows.runs.select("run_key", chain_length="n_draws")
+    learners = rows.runs.select(other_run_key="run_key", estimate="learner")
+    drawn = rows.connections.filter((pl.col("draw") >= 0) & (pl.col("other_draw") == -1))
+    of = drawn.join(lengths, on="run_key").join(learners, on="other_run_key")
+    for (dataset, posterior, optimum, method), pairs in of.group_by(
+        "dataset", "learner", "estimate", "method", maintain_order=True
+    ):
+        # A draw is in the basin of a learner if it is in that of any of its estimates on the split.
+        best = pairs.group_by("run_key", "draw", "chain_length", maintain_order=True).agg(pl.col("barrier").min())
+        best = best.filter(pl.col("barrier").is_not_null())
+        if best.is_empty():
+            continue
+        chain = pl.concat_str("run_key", (pl.col("draw") // pl.col("chain_length")).cast(pl.String), separator=" ")
+        chains = best.select(chain.rank("dense"))[:, 0].to_numpy() - 1
+        found = basin_share(best["barrier"].to_numpy(), chains, threshold)
+        yield BasinShare(
+            dataset=dataset,
+            posterior=posterior,
+            estimate=optimum,
+            method=method,
+            threshold=threshold,
+            share=found.value,
+            standard_error=found.standard_error,
+            n_draws=len(best),
+        )
+
+
+# --- in words ---------------------------------------------------------------------------------------------------------
+
+
+def _verdict(rankings: Sequence[Ranking]) -> str:
+    """Does flatness tell which solution generalises? The measures whose interval excludes zero, or that none does."""
+    if not rankings:
+        return (
+            "No measure was taken at two or more deterministic nets on one split, so whether flatness tells which "
+            "solution generalises cannot be said: vary a setting or add seeds, then `basin measure`."
+        )
+    said = []
+    for dataset in dict.fromkeys(r.dataset for r in rankings):
+        mine = [r for r in rankings if r.dataset == dataset]
+        bounded = [r for r in mine if r.tau.lower is not None and r.tau.upper is not None]
+        shown = [r for r in bounded if r.tau.lower > 0 or r.tau.upper < 0]  # pyright: ignore[reportOptionalOperand]
+        if shown:
+            said.append(f"On {dataset}: {shown[0].sentence}")
+            if len(shown) > 1:
+                said.append(f"So do {len(shown) - 1} of the other {len(mine) - 1} measures.")
+        elif bounded:
+            said.append(f"On {dataset}, none of {len(mine)} measures is shown to tell which solution generalises.")
+        else:
+            said.append(f"On {dataset}: {mine[0].sentence}")
+    return " ".join(said)
+
+
+def _warnings(rows: Rows) -> Iterator[str]:
+    """One for each measure that failed or did not converge somewhere, and what was switched off to measure."""
+    dropped = rows.runs.filter(pl.col("dropout") > 0)["learner"].unique(maintain_order=True)
+    if len(dropped):
+        yield f"{', '.join(dropped)} trained with dropout: it is off wherever something is measured"
+    for (measure, status), bad in rows.geometry.filter(pl.col("status").is_in(["unconverged", "failed"])).group_by(
+        "measure", "status", maintain_order=True
+    ):
+        reason = "" if status == "unconverged" else f": {bad['reason'][0]}"
+        verb = "did not converge" if status == "unconverged" else "failed"
+        n = bad.select("run_key", "draw").n_unique()
+        yield f"{words(str(measure))} {verb} at {n} vector{'' if n == 1 else 's'}{reason}"

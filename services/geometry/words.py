@@ -1,0 +1,134 @@
+"""How table, charts and page alike name measures, and put into words what has no value."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from services.geometry.document import Barriers, MeasureSummary, Ranking, Typical
+from services.rows import settings_text
+
+# Whether rescaling the layers of a ReLU net, which leaves its function alone, moves a measure.
+MOVES = {"rescaling": "no", "permutation": "yes", "none": "yes"}
+NAMED_AT_MOST = 3
+
+RANKING_NOTES = (
+    "Tau: Kendall's rank correlation with the gap (test minus train loss), over pairs of runs on one split.",
+    "Psi: the same where one setting alone differs. Information: what is left once two settings are known, 0 to 1.",
+    "Sign error: share of pairs ordered wrongly in the worst pair of settings; 0.5 is guessing.",
+)
+
+
+def named(measure: str, component: str = "", settings: str = "") -> str:
+    """A measure with its component and the settings that tell it from its twins."""
+    return measure + (f" [{component}]" if component else "") + (f", {settings}" if settings else "")
+
+
+def twins_of(rows: Iterable[MeasureSummary] | Iterable[Ranking]) -> Callable[[MeasureSummary | Ranking], str]:
+    """The settings of a measure that tell it from its twins: those in which a row of the same measure differs."""
+    values: dict[tuple[str, str], set[str]] = {}
+    for row in rows:
+        for key, value in row.settings.items():
+            values.setdefault((row.measure, key), set()).add(str(value))
+
+    def told(row: MeasureSummary | Ranking) -> str:
+        return ", ".join(
+            f"{key} {value}" for key, value in row.settings.items() if len(values.get((row.measure, key), ())) > 1
+        )
+
+    return told
+
+
+class Group(NamedTuple):
+    """The rows of one measure, a row for each learner and component, with the measure's name."""
+
+    name: str
+    rows: tuple[MeasureSummary, ...]
+
+
+def by_measure(rows: Sequence[MeasureSummary]) -> list[Group]:
+    """Rows with a value by measure and settings, in the order of the document; learners in alphabetical order."""
+    told = twins_of(rows)
+    groups: dict[tuple[str, str], list[MeasureSummary]] = {}
+    for row in rows:
+        if row.n_values:
+            groups.setdefault((row.measure, settings_text(row.settings)), []).append(row)
+    return [
+        Group(named(of[0].measure, settings=told(of[0])), tuple(sorted(of, key=lambda row: row.learner)))
+        for of in groups.values()
+    ]
+
+
+def learner_and_component(row: MeasureSummary) -> str:
+    """Where a row of a `Group` belongs."""
+    return row.learner + (f" [{row.component}]" if row.component else "")
+
+
+def without_value(rows: Iterable[MeasureSummary]) -> list[str]:
+    """What did not converge, is not applicable or failed, with the reason: one sentence for each learner and reason."""
+    groups: dict[tuple[str, str, str], list[str]] = {}
+    for row in rows:
+        n = row.n_values + row.n_unconverged + row.n_not_applicable + row.n_failed
+        reason = "".join(f": {each}" for each in row.reasons[:1])
+        counts = {"did not converge": row.n_unconverged, "not applicable": row.n_not_applicable, "failed": row.n_failed}
+        for status, count in counts.items():
+            if count:
+                at = "" if count == n else f" at {count:,} of {n:,}"
+                why = "" if status == "did not converge" else reason
+                groups.setdefault((row.learner, status + at, why), []).append(row.measure)
+    return [f"{learner}: {_listed(names)} {status}{why}" for (learner, status, why), names in groups.items()]
+
+
+def _listed(names: Sequence[str]) -> str:
+    unique = list(dict.fromkeys(names))
+    more = f" and {len(unique) - NAMED_AT_MOST} more" if len(unique) > NAMED_AT_MOST else ""
+    return ", ".join(unique[:NAMED_AT_MOST]) + more
+
+
+def ranked(rows: Iterable[Ranking]) -> list[Ranking]:
+    """Those with a tau, the largest |tau| first."""
+    return sorted((row for row in rows if row.tau.value is not None), key=lambda row: -abs(row.tau.value or 0.0))
+
+
+def worst_environments(rows: Iterable[Ranking]) -> Iterator[str]:
+    """Where measures err most, those of one environment together."""
+    groups: dict[str, list[str]] = {}
+    for row in rows:
+        if row.worst_environment:
+            groups.setdefault(row.worst_environment, []).append(named(row.measure, row.component))
+    for environment, names in groups.items():
+        yield f"Worst for {_listed(names)}: {environment}"
+
+
+class Between(NamedTuple):
+    """Barriers of one kind of path between two learners' solutions on one split, in nats per row."""
+
+    method: str
+    split: int
+    learners: tuple[str, str]
+    median: float
+    largest: float
+    n_pairs: int
+
+
+def between_learners(matrix: Barriers) -> list[Between]:
+    """Barriers by pairs of learners, where there are too many solutions for a matrix."""
+    found: dict[tuple[str, str], list[float]] = {}
+    for i, row in enumerate(matrix.barriers):
+        for j, value in enumerate(row[:i]):
+            if value is not None:
+                a, b = sorted((matrix.learners[i], matrix.learners[j]))
+                found.setdefault((a, b), []).append(value)
+    return [
+        Between(matrix.method, matrix.split, pair, float(np.median(values)), max(values), len(values))
+        for pair, values in found.items()
+    ]
+
+
+def shown_first(rows: Iterable[Typical]) -> list[Typical]:
+    """Those with a ratio, an interval without 1 first: there a difference is shown."""
+    return sorted((row for row in rows if row.ratio is not None), key=lambda row: not _differs(row))
+
+
+def _differs(row: Typical) -> bool:
+    return row.lower is not None and row.upper is not None and (row.lower > 1 or row.upper < 1)

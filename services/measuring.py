@@ -1,0 +1,234 @@
+"""Measures at stored runs, without fitting them again: what a sweep lacks is measured and kept."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import batched
+from typing import Any
+
+import numpy as np
+from pydantic import ValidationError
+
+from cluster.executor import Executor, Lost, Work
+from cluster.packing import Item, pack
+from cluster.resources import Resources
+from models.connecting import ConnectRequest, connect_runs
+from models.dataset import Dataset, Partition
+from models.events import Event, Result
+from models.fit import program_key
+from models.geometry.catalogue import Ask, parse_asks
+from models.geometry.paths import Paths
+from models.measuring import MEASURED_DRAWS, MeasureRequest, measure_runs, spaced
+from models.result import Measurement, RunRequest
+from models.spec import Learner, SpecError, canonical_json
+from services.bundles import Bundle
+from services.measurements import MeasurementRecord
+from services.provenance import provenance
+from services.rows import settings_text
+from services.store import Store, Writer
+from services.sweeps import Sweep, parse_sweep
+
+# Runs whose parameters are in memory at a time.
+AT_ONCE = 500
+ONE_CPU = Resources()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be measured.
+
+    Attributes:
+        requests: what the store lacks.
+        reused: numbers (run, draw, measure) that it has.
+        unfinished: runs of the sweep that are not finished, and so cannot be measured.
+    """
+
+    sweep: str
+    requests: tuple[MeasureRequest, ...]
+    reused: int
+    unfinished: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Requests answered by this call, and reasons by key where a worker was lost."""
+
+    measured: int
+    failed: Mapping[str, str]
+
+
+def wanted(store: Store, sweep: str) -> tuple[tuple[Ask, ...], Paths | None]:
+    """The measures and the paths that a stored sweep asks for itself; None for no paths.
+
+    Raises:
+        StoreError: there is no such sweep.
+        SpecError: its definition cannot be read any more.
+    """
+    definition = parse_sweep(json.loads(store.sweep(sweep)[0]), f"sweep {sweep!r}")
+    return parse_asks(definition.measures), paths_of(definition)
+
+
+def paths_of(sweep: Sweep) -> Paths | None:
+    """How a sweep connects its solutions; None where it does not.
+
+    Raises:
+        SpecError: a setting that paths do not have or cannot take.
+    """
+    if isinstance(sweep.connections, bool):
+        return Paths() if sweep.connections else None
+    try:
+        return Paths.model_validate(sweep.connections)
+    except ValidationError as error:
+        first = error.errors()[0]
+        path = ".".join(["connections", *map(str, first["loc"])])
+        raise SpecError(f"{path}: {first['msg']}; paths have the settings {', '.join(Paths.model_fields)}") from None
+
+
+def plan(store: Store, sweep: str, asks: Sequence[Ask], n_draws: int = MEASURED_DRAWS) -> Plan:
+    """What of the measures is missing at the sweep's finished runs: at point estimates, and at `n_draws` of posteriors.
+
+    Raises:
+        StoreError: there is no such sweep.
+    """
+    _, members = store.sweep(sweep)
+    runs = store.runs().join(members.lazy().select("run_key").unique(), on="run_key", how="semi").collect()
+    finished = runs.filter(status="finished").sort("learner", "split", "seed", "run_key")
+    done: dict[str, set[tuple[int, str, str]]] = {}
+    wanted = finished.lazy().select("run_key")
+    for key, draw, measure, settings in store.measured().join(wanted, on="run_key", how="semi").collect().iter_rows():
+        done.setdefault(key, set()).add((draw, measure, settings))
+    requests, reused = [], 0
+    for row in finished.iter_rows(named=True):
+        draws, unable = draws_of(row, n_draws)
+        has = done.get(row["run_key"], set())
+        missing = []
+        for ask in asks:
+            settings = settings_text(ask.settings.model_dump(mode="json"))
+            n_there = sum((draw, ask.measure, settings) in has for draw in draws)
+            reused += n_there
+            if n_there < len(draws):
+                missing.append(ask)
+        if missing:
+            requests.append(MeasureRequest(request_of(row), draws, tuple(missing), unable))
+    return Plan(sweep, tuple(requests), reused, len(members["run_key"].unique()) - len(finished))
+
+
+def draws_of(run: Mapping[str, Any], n_draws: int) -> tuple[tuple[int, ...], str | None]:
+    """The draws of a run to measure at, -1 for its point estimate; and why it has no parameter vector, or None."""
+    spec = json.loads(run["spec"])
+    if run["kind"] == "baseline":
+        return (-1,), f"{run['predictor']} is a black box: it has no parameter vector, and so no loss landscape"
+    if run["n_draws"] is None:
+        return (-1,), None
+    if spec["predictor"].get("formula") is not None:
+        return (-1,), "the terms of a stated formula are no flat vector: leave predictor.formula out for all columns"
+    if not spec["inference"].get("keep_draws", True):
+        return (-1,), "the draws were not kept: set inference.keep_draws to true and fit again"
+    return tuple(spaced(run["n_chains"] * run["n_draws"], n_draws)), None
+
+
+def request_of(run: Mapping[str, Any]) -> RunRequest:
+    """What a row of `runs` was asked for."""
+    partition = Partition(
+        seed=run["split_seed"], index=run["split"], validation=run["validation_share"], test=run["test_share"]
+    )
+    return RunRequest(Learner.model_validate_json(run["spec"]), partition, run["seed"], run["fingerprint"])
+
+
+def vectors(bundle: Bundle, draws: Sequence[int]) -> np.ndarray:
+    """(t, p) flat parameter vectors of a stored run: its point estimate (draw -1), or draws of its posterior.
+
+    Raises:
+        DamagedError: the bundle is not as it was written.
+    """
+    if tuple(draws) == (-1,):
+        return bundle.parameters()["theta"][None]
+    posterior = bundle.posterior()
+    assert posterior is not None, "a run with draws has a posterior"
+    group = posterior["posterior"].to_dataset()
+    if "theta" in group:
+        flat = group["theta"].to_numpy()
+    else:
+        from models.glm.fit import flat_vectors  # PyMC takes seconds to import
+
+        flat = flat_vectors(group)
+    return flat.reshape(-1, flat.shape[-1])[list(draws)]
+
+
+def words(request: MeasureRequest | ConnectRequest) -> str:
+    """A request in words."""
+    run = request.run
+    what = "paths" if isinstance(request, ConnectRequest) else "measures"
+    return f"{what} of {run.learner.name}, split {run.partition.index}, seed {run.seed}"
+
+
+def measure(
+    requests: Sequence[MeasureRequest | ConnectRequest],
+    sweep: str,
+    datasets: Mapping[str, Dataset],
+    writer: Writer,
+    executor: Executor,
+    on_event: Callable[[Event | Lost], None],
+    *,
+    n_workers: int = 1,
+    resources: Resources = ONE_CPU,
+    width: int = 16,
+) -> Outcome:
+    """Measure at stored runs, and keep each result as it comes. Whatever ends this early, what is measured is kept.
+
+    Args:
+        requests: what to measure, or which vectors to connect.
+        sweep: the name under which it is asked for.
+        datasets: by fingerprint.
+        writer: the store.
+        executor: where the work is done.
+        on_event: told of everything that happens.
+        n_workers: how many workers share the work.
+        resources: what each request asks of a worker.
+        width: the most requests that travel together.
+
+    Raises:
+        StoreError: the store cannot be written to, or a bundle is damaged.
+    """
+    measured, failed = 0, {}
+    works: dict[type, Work] = {MeasureRequest: measure_runs, ConnectRequest: connect_runs}
+    try:
+        for kind, work in works.items():
+            for batch in batched((r for r in requests if isinstance(r, kind)), AT_ONCE):
+                items = [_item(request, datasets[request.run.fingerprint], resources) for request in batch]
+                parameters = {request.key: _parameters(writer, request) for request in batch}
+                for event in executor.execute(pack(items, width, n_workers), work, datasets, parameters):
+                    if isinstance(event, Lost):
+                        failed[event.run_key] = event.reason
+                    elif isinstance(event, Result):
+                        found: Measurement = event.value
+                        writer.put_measurement(MeasurementRecord(found, sweep, provenance(), datetime.now(UTC)))
+                        measured += 1
+                    on_event(event)
+                    writer.commit_if_due()
+    finally:
+        writer.commit()
+    return Outcome(measured, failed)
+
+
+def _parameters(store: Store, request: MeasureRequest | ConnectRequest) -> dict[str, np.ndarray]:
+    own = (request.draw,) if isinstance(request, ConnectRequest) else request.draws
+    if isinstance(request, MeasureRequest):
+        return {} if request.unable else {"theta": vectors(store.bundle(request.run.run_key), own)}
+    others = [vectors(store.bundle(run_key), [draw])[0] for run_key, draw in request.others]
+    return {"theta": vectors(store.bundle(request.run.run_key), own)[0], "others": np.stack(others)}
+
+
+def _item(request: MeasureRequest | ConnectRequest, dataset: Dataset, resources: Resources) -> Item:
+    """Requests on one model for the same measures travel together."""
+    if isinstance(request, ConnectRequest):
+        settings = request.settings
+        asked: Any = settings.model_dump(mode="json")
+        cost = len(request.others) * (settings.bezier_steps + 3 * settings.points)
+    else:
+        asked = [[ask.measure, settings_text(ask.settings.model_dump(mode="json"))] for ask in request.asks]
+        asked.append(request.unable)
+        cost = len(request.draws) * len(request.asks)
+    program = canonical_json({"program": program_key(request.run, dataset), "asked": asked})
+    return Item(request.key, request, program, dataset.fingerprint, float(cost * dataset.n_rows), resources)

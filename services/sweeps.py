@@ -1,0 +1,248 @@
+"""The sweep file: datasets x learners x varied settings x splits x seeds, and the measures wanted.
+
+A comparison is a sweep on one dataset that varies nothing.
+"""
+
+import difflib
+import itertools
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import BeforeValidator, ConfigDict, Field, JsonValue, ValidationError, model_validator
+
+from models.spec import Count, Learner, Settings, SpecError, Task, parse_learner
+from services.learners import EFFORTS, Budget, choose, default_names
+from services.varying import check_varied, variants
+from services.yaml_file import read_yaml
+
+NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+NAME_WORDS = "expected letters, digits, '.', '_' and '-', at most 64 of them, a letter or a digit first"
+# At most a few hundred gradients each; those that search or train (sharpness in the worst case, bounds) are asked for.
+MEASURES = (
+    "hessian_top_eigenvalue",
+    "hessian_trace",
+    "sharpness_sam",
+    "adaptive_sharpness_sam",
+    "l2_norm",
+    "distance_from_initialisation",
+    "log_spectral_norm_product",
+    "path_norm",
+    "fisher_rao_norm",
+    "normalised_margin",
+)
+
+
+class Data(Settings):
+    """One dataset of a sweep, asked for as on the command line."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    data: Annotated[str, Field(min_length=1)]
+    """A name of `basin data list`, `openml:ID`, or the path of a file, from the folder where the command runs."""
+    target: str | None = None
+    """Column to predict; needed for files of tables."""
+    task: Task | None = None
+    """Stated instead of inferred."""
+
+
+def _data(value: Any) -> Any:
+    if isinstance(value, str):
+        return {"data": value}
+    if isinstance(value, Mapping | Data):
+        return value
+    raise ValueError("expected a dataset's name, or a mapping with `data`, `target` and `task`")
+
+
+def _learner(value: Any) -> Any:
+    if isinstance(value, str | Mapping | Learner):
+        return value
+    raise ValueError("expected a learner's name, the path of a learner file, or a learner in full")
+
+
+def _measure(value: Any) -> Any:
+    if isinstance(value, str) or (isinstance(value, Mapping) and isinstance(value.get("measure"), str)):
+        return value
+    raise ValueError("expected a measure's name, or a mapping with `measure` and its settings")
+
+
+def _connections(value: Any) -> Any:
+    if isinstance(value, bool | Mapping):
+        return value
+    raise ValueError("expected true, false, or a mapping with settings")
+
+
+LearnerAsked = Annotated[str | Learner, BeforeValidator(_learner, json_schema_input_type=str | Learner)]
+MeasureAsked = Annotated[
+    str | dict[str, JsonValue], BeforeValidator(_measure, json_schema_input_type=str | dict[str, JsonValue])
+]
+
+
+class Sweep(Settings):
+    """What a sweep asks for."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    name: Annotated[str, Field(pattern=f"^{NAME}$")]
+    """What the sweep's runs are stored under, and found by."""
+    datasets: Annotated[
+        tuple[Annotated[Data, BeforeValidator(_data, json_schema_input_type=str | Data)], ...], Field(min_length=1)
+    ]
+    learners: Annotated[tuple[LearnerAsked, ...], Field(min_length=1)] | None = None
+    """Names of `basin learners`, paths of learner files, or learners in full; left out: all that suit the dataset."""
+    budget: Budget = "standard"
+    """Effort of the learners that go by a name, and of splits and seeds that are not stated."""
+    splits: Count | None = None
+    """Repeated random splits of each dataset."""
+    seeds: Count | None = None
+    """Seeds on each split."""
+    vary: dict[str, Annotated[tuple[JsonValue, ...], Field(min_length=1)]] = Field(default_factory=dict)
+    """Settings by their dotted path, such as inference.learning_rate, each with its values, which are crossed. They
+    change the learners that have the setting, and leave the others as they are."""
+    measures: tuple[MeasureAsked, ...] = MEASURES
+    """What to measure at the fitted runs: names, or mappings with `measure` and its settings."""
+    connections: Annotated[bool | dict[str, JsonValue], BeforeValidator(_connections)] = False
+    """Whether to measure the loss along paths between runs, or the settings of that."""
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        for i, data in enumerate(self.datasets):
+            if data in self.datasets[:i]:
+                raise ValueError(f"dataset {data.data!r} is named twice")
+        for outer, inner in itertools.permutations(self.vary, 2):
+            if inner.startswith(f"{outer}."):
+                raise ValueError(f"vary: {inner!r} is a part of {outer!r}: vary one of them")
+        return self
+
+    @property
+    def n_splits(self) -> int:
+        """Splits, stated or by the budget."""
+        return self.splits or EFFORTS[self.budget].splits
+
+    @property
+    def n_seeds(self) -> int:
+        """Seeds on each split, stated or by the budget."""
+        return self.seeds or EFFORTS[self.budget].seeds
+
+    def learners_for(self, *, has_shape: bool) -> list[Learner]:
+        """The learners before they are varied, for a dataset of images or sequences (`has_shape`) or a table.
+
+        Raises:
+            SpecError: as `services.learners.choose` does.
+        """
+        return choose(default_names(has_shape) if self.learners is None else self.learners, self.budget)
+
+
+def read_sweep(path: Path) -> Sweep:
+    """Read a sweep file, and the learner files that it names.
+
+    Raises:
+        SpecError: naming the file, and within it the path of each fault.
+    """
+    return settle(parse_sweep(read_yaml(path, "a sweep file"), str(path)))
+
+
+def parse_sweep(data: Any, where: str = "sweep") -> Sweep:
+    """Read a sweep from decoded YAML or JSON.
+
+    Raises:
+        SpecError: with one line per fault: the path, what is wrong and the remedy.
+    """
+    if not isinstance(data, Mapping):
+        raise SpecError(f"{where}: expected a mapping with `name`, `datasets` and more: see `basin schema sweep`")
+    if isinstance(learners := data.get("learners"), Sequence) and not isinstance(learners, str):
+        in_full = (
+            parse_learner(learner, f"{where}.learners.{i}") if isinstance(learner, Mapping) else learner
+            for i, learner in enumerate(learners)
+        )
+        data = {**data, "learners": list(in_full)}
+    try:
+        return Sweep.model_validate(data)
+    except ValidationError as error:
+        faults = error.errors()
+        wrong = {fault["loc"][:i] for fault in faults for i in range(len(fault["loc"]))}
+        # pydantic does not count the entries that are wrong, and so calls their list too short as well.
+        told = [fault for fault in faults if fault["type"] != "too_short" or fault["loc"] not in wrong]
+        raise SpecError("\n".join(_explain(where, fault) for fault in told)) from None
+
+
+_EXPECTED = {
+    "tuple_type": "expected a list",
+    "too_short": "expected at least one entry",
+    "dict_type": "expected a mapping",
+}
+
+
+def _explain(where: str, fault: Any) -> str:
+    path = ".".join([where, *map(str, fault["loc"])])
+    if fault["type"] == "extra_forbidden":
+        known = Data.model_fields if fault["loc"][0] == "datasets" else Sweep.model_fields
+        near = difflib.get_close_matches(str(fault["loc"][-1]), known, n=1)
+        return f"{path}: unknown key; {f'did you mean {near[0]!r}?' if near else f'known keys: {", ".join(known)}'}"
+    if fault["type"] == "string_pattern_mismatch":
+        return f"{path} is {fault['input']!r}: {NAME_WORDS}"
+    return f"{path}: {_EXPECTED.get(fault['type'], fault['msg'].removeprefix('Value error, '))}"
+
+
+def settle(sweep: Sweep) -> Sweep:
+    """The same sweep so that it means the same elsewhere and later: learners in full, files by their whole paths.
+
+    Raises:
+        SpecError: an unknown learner, a learner file that is wrong, or settings that cannot be varied so.
+    """
+    learners = sweep.learners_for(has_shape=True)
+    check_varied(learners, sweep.vary)
+    for learner in learners:
+        variants(learner, sweep.vary)
+    return sweep.model_copy(
+        update={
+            "datasets": tuple(data.model_copy(update={"data": _whole_path(data.data)}) for data in sweep.datasets),
+            "learners": None if sweep.learners is None else tuple(learners),
+            "splits": sweep.n_splits,
+            "seeds": sweep.n_seeds,
+        }
+    )
+
+
+def _whole_path(data: str) -> str:
+    path = Path(data)
+    return str(path.resolve()) if path.suffix and _is_file(data) else data
+
+
+def _is_file(text: str) -> bool:
+    return os.path.isfile(text)  # noqa: PTH113 - Path.is_file raises where a text is too long for a file's name
+
+
+def comparison(
+    data: Data,
+    learners: Sequence[str | Learner],
+    budget: Budget,
+    *,
+    splits: int | None = None,
+    seeds: int | None = None,
+    name: str | None = None,
+) -> Sweep:
+    """The sweep that a comparison is; no learners are all that suit the dataset.
+
+    Raises:
+        SpecError: an unknown learner, or a learner file that is wrong.
+    """
+    return settle(
+        Sweep(
+            name=name or name_of(data.data, budget),
+            datasets=(data,),
+            learners=tuple(learners) or None,
+            budget=budget,
+            splits=splits,
+            seeds=seeds,
+        )
+    )
+
+
+def name_of(data: str, budget: Budget) -> str:
+    """What a comparison is stored under unless it is given a name: by its dataset, or its file, and the budget."""
+    plain = Path(data).stem if _is_file(data) else data
+    safe = re.sub(r"[^A-Za-z0-9._]+", "-", plain).strip("-")
+    return f"compare-{safe[:45]}-{budget}"

@@ -1,0 +1,232 @@
+"""From a sweep to its runs, in this process on small tables."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from cluster.executor import InProcessExecutor
+from cluster.resources import Resources
+from models.dataset import DataError, Dataset, Partition
+from models.geometry.catalogue import ask
+from models.result import RunRequest
+from models.spec import MLP, BoostedTrees, Categorical, Learner, Library, Optimise, Poisson, SpecError, resolve
+from services.datasets import load
+from services.errors import StoreError
+from services.learners import presets
+from services.plans import MEMBERS, carry_out, datasets_of, load_datasets, outlook, plan, standing
+from services.runner import Outcome
+from services.store import Store, writing
+from services.sweeps import MEASURES, Data, Sweep, parse_sweep
+from services.varying import variants
+from tests.models.runs import table
+
+CLASSES, REAL = table("classes", n=90), table("real", n=90)
+NET = Learner(name="net", predictor=MLP(widths=(3,)), inference=Optimise(epochs=2, batch_size=16))
+TREES = Learner(name="trees", predictor=BoostedTrees(max_rounds=3), inference=Library())
+VARY = {"inference.learning_rate": [0.01, 0.1], "inference.batch_size": [16, 32]}
+PRESETS = presets("quick")
+
+
+def planned(*datasets: Dataset, **changes):
+    options = {"name": "small", "learners": [NET, TREES], "splits": 2, "seeds": 1, "measures": ["l2_norm"]} | changes
+    return plan(Sweep(datasets=tuple(Data(data=each.name) for each in datasets), **options), datasets)
+
+
+def carried_out(path: Path, wanted) -> Outcome:
+    with writing(path) as writer:
+        return carry_out(wanted, writer, InProcessExecutor(), lambda event: None, n_workers=1, resources=Resources())
+
+
+# --- planning ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_plan_crosses_datasets_learners_varied_settings_splits_and_seeds():
+    found = planned(CLASSES, REAL, vary=VARY, splits=3, seeds=2)
+    for part, dataset in zip(found.parts, (CLASSES, REAL), strict=True):
+        nets = [resolve(v.learner, dataset.task, dataset.n_classes) for v in variants(NET, VARY)]
+        assert part.learners == ("net", "trees")
+        assert list(part.requests.values()) == [
+            RunRequest(learner, Partition(index=split), seed, dataset.fingerprint)
+            for learner in (*nets, TREES)
+            for split in range(3)
+            for seed in range(2)
+        ]
+        assert all(key == request.run_key for key, request in part.requests.items())
+        assert part.requests.keys() == part.varied.keys()
+    assert len(found.run_keys) == len(set(found.run_keys)) == 2 * (4 + 1) * 3 * 2
+    assert found.asks == (ask("l2_norm"),)
+
+
+def test_runs_that_are_the_same_are_planned_once():
+    same = planned(CLASSES, vary={"inference.learning_rate": [0.01, 0.010, "1e-2"]})
+    assert len(same.run_keys) == 2 * 2
+    twins = planned(CLASSES, replace(CLASSES, name="twin"))
+    assert [len(part.requests) for part in twins.parts] == [4, 0]
+
+
+def test_nothing_varied_is_what_the_learners_are():
+    (part,) = planned(CLASSES).parts
+    learners = {request.learner for request in part.requests.values()}
+    assert learners == {resolve(NET, "classes", 3), TREES}
+    assert set(map(str, part.varied.values())) == {"{}"}
+    assert next(iter(learners - {TREES})).likelihood == Categorical()
+
+
+def test_measures_that_are_not_stated_are_known():
+    assert [each.measure for each in planned(CLASSES, measures=MEASURES).asks] == list(MEASURES)
+
+
+def test_learners_that_are_not_stated_are_those_that_suit_each_dataset():
+    digits = load("digits", cache=Path())
+    table_part, image_part = planned(CLASSES, digits, learners=None, budget="quick").parts
+    assert set(image_part.learners) - set(table_part.learners) == {"convnet"}
+
+
+def test_runs_are_told_apart_in_words():
+    words = planned(CLASSES, REAL, vary=VARY).words()
+    assert len(set(words.values())) == len(words)
+    assert "made-up-real, net, learning_rate 0.1, batch_size 32, split 1, seed 0" in words.values()
+    assert "net, split 0, seed 0" in planned(CLASSES).words().values()
+
+
+def test_members_say_what_was_varied():
+    members = planned(CLASSES, REAL, vary=VARY).members()
+    assert dict(members.schema) == MEMBERS
+    assert len(members) == members["run_key"].n_unique() == 20
+    assert set(members.select("dataset", "fingerprint").iter_rows()) == {
+        (each.name, each.fingerprint) for each in (CLASSES, REAL)
+    }
+    nets = members.filter(learner="net", dataset="made-up-real", split=0)
+    assert nets["varied"].to_list() == [
+        json.dumps({"inference.batch_size": size, "inference.learning_rate": rate}, separators=(",", ":"))
+        for rate in (0.01, 0.1)
+        for size in (16, 32)
+    ]
+    assert set(members.filter(learner="trees")["varied"]) == {"{}"}
+
+
+def test_what_would_fail_on_every_split_is_refused_at_once():
+    with pytest.raises(
+        SpecError, match=r"'made-up-classes': learner 'convnet': .* this dataset is a table: use an 'mlp'"
+    ):
+        planned(CLASSES, learners=[PRESETS["convnet"]])
+    counting = NET.model_copy(update={"likelihood": Poisson()})
+    with pytest.raises(
+        SpecError, match=r"'made-up-real': .*likelihood 'poisson' does not fit a target of real numbers"
+    ):
+        planned(REAL, learners=[counting])
+    with pytest.raises(DataError, match="9 rows, which leaves 2 for the validation part"):
+        planned(table("classes", n=9))
+    with pytest.raises(SpecError, match=r"vary\.predictor\.channels: no learner of the sweep has this setting"):
+        planned(CLASSES, learners=None, vary={"predictor.channels": [[4]]})
+    with pytest.raises(SpecError, match="unknown measure 'hessian_trase': did you mean 'hessian_trace'"):
+        planned(CLASSES, measures=["hessian_trase"])
+
+
+def test_the_outlook_counts_runs_stored_and_programs():
+    wanted = planned(CLASSES, REAL, vary=VARY)
+    counts = [(row.dataset, row.learner, row.runs, row.stored, len(row.programs)) for row in outlook(wanted, [])]
+    assert counts == [
+        (name, learner, *rest)
+        for name in ("made-up-classes", "made-up-real")
+        # The learning rate is an argument of the program, the batch size is not.
+        for learner, *rest in (("net", 8, 0, 2), ("trees", 2, 0, 1))
+    ]
+    small = {key for key, has in wanted.parts[0].varied.items() if has.get("inference.batch_size") == 16}
+    net, *_ = outlook(wanted, small)
+    assert (net.stored, len(net.programs)) == (4, 1)
+    assert [row.programs for row in outlook(wanted, wanted.run_keys)] == [frozenset()] * 4
+
+
+# --- carrying out -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def twice(tmp_path_factory: pytest.TempPathFactory):
+    """A store, a plan, and what two calls made of it."""
+    path = tmp_path_factory.mktemp("sweep") / "store"
+    wild = {"inference.learning_rate": [0.01, 1e30]}
+    wanted = planned(CLASSES, REAL, vary=wild)
+    return path, wanted, carried_out(path, wanted), carried_out(path, wanted)
+
+
+def test_what_is_missing_is_fitted_under_the_name_of_the_sweep(twice):
+    path, wanted, first, second = twice
+    assert first == Outcome(fitted=12, reused=0, failed={})
+    assert second == Outcome(fitted=0, reused=12, failed={})
+    runs = Store(path).runs().collect()
+    assert set(runs["run_key"]) == set(wanted.run_keys)
+    assert set(runs["sweep"]) == {"small"}
+    assert set(runs["dataset"]) == {"made-up-classes", "made-up-real"}
+
+
+def test_the_sweep_is_kept_with_its_runs(twice):
+    path, wanted, *_ = twice
+    definition, members = Store(path).sweep("small")
+    assert parse_sweep(json.loads(definition)) == wanted.sweep
+    assert members.equals(wanted.members())
+
+
+def test_the_standing_counts_what_became_of_the_runs(twice):
+    path, wanted, *_ = twice
+    found = standing(Store(path), wanted.members())
+    assert found.rows() == [("net", 8, 4, 4, 0), ("trees", 4, 4, 0, 0)]
+    more = planned(CLASSES, REAL, splits=3, vary={"inference.learning_rate": [0.01, 1e30]}).members()
+    assert standing(Store(path), more).rows() == [("net", 12, 4, 4, 0), ("trees", 6, 4, 0, 0)]
+
+
+def test_the_sweep_is_recorded_before_anything_is_fitted(tmp_path: Path):
+    def break_off(event):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), writing(tmp_path) as writer:
+        carry_out(planned(CLASSES), writer, InProcessExecutor(), break_off, n_workers=1, resources=Resources())
+    assert Store(tmp_path).sweeps() == ["small"]
+    assert standing(Store(tmp_path), Store(tmp_path).sweep("small")[1])["finished"].sum() < 4
+
+
+# --- reading the datasets again ---------------------------------------------------------------------------------------
+
+
+def kept(folder: Path, *data: Data) -> tuple[Sweep, list[Dataset]]:
+    """A sweep on these, recorded and not fitted."""
+    sweep = Sweep(name="kept", datasets=data, learners=(TREES,), splits=1, seeds=1)
+    datasets = load_datasets(sweep, folder)
+    wanted = plan(sweep, datasets)
+    with writing(folder / "store") as writer:
+        writer.put_sweep("kept", sweep.model_dump_json(), wanted.members())
+    return sweep, datasets
+
+
+def write(path: Path, n: int = 60, first: float = 0.0) -> None:
+    x = [first, *range(1, n)]
+    pl.DataFrame({"x": x, "price": [v * 0.5 + 0.25 for v in x], "rooms": [i % 7 for i in range(n)]}).write_csv(path)
+
+
+def test_the_datasets_of_a_stored_sweep_are_read_again(tmp_path: Path):
+    write(houses := tmp_path / "houses.csv")
+    twice = [Data(data=str(houses), target=target) for target in ("price", "rooms")]
+    _, datasets = kept(tmp_path, Data(data="two-moons:n=90"), *twice)
+    found = datasets_of(Store(tmp_path / "store"), "kept", tmp_path)
+    assert list(found) == [each.fingerprint for each in datasets]
+    assert [each.target_name for each in found.values()] == [each.target_name for each in datasets]
+
+
+def test_a_file_that_has_changed_since_is_told(tmp_path: Path):
+    write(houses := tmp_path / "houses.csv")
+    kept(tmp_path, Data(data="two-moons:n=90"), Data(data=str(houses), target="price"))
+    write(houses, first=0.125)
+    with pytest.raises(DataError, match="the data of sweep 'kept' changed since it was run: 'houses'; put them back"):
+        datasets_of(Store(tmp_path / "store"), "kept", tmp_path)
+    houses.unlink()
+    with pytest.raises(DataError, match=r"no file .*houses\.csv"):
+        datasets_of(Store(tmp_path / "store"), "kept", tmp_path)
+
+
+def test_an_unknown_sweep_is_told_with_the_nearest(tmp_path: Path):
+    kept(tmp_path, Data(data="two-moons:n=90"))
+    with pytest.raises(StoreError, match=r"no sweep 'kep' .*did you mean 'kept'"):
+        datasets_of(Store(tmp_path / "store"), "kep", tmp_path)

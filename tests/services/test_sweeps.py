@@ -1,0 +1,202 @@
+"""The sweep file: what it means, and what is said of a wrong one."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from models.spec import SpecError, canonical_json
+from services.learners import EFFORTS, choose, default_names, presets
+from services.sweeps import MEASURES, NAME, Data, Sweep, comparison, name_of, parse_sweep, read_sweep, settle
+
+SMALL = {"name": "small", "datasets": ["iris"], "learners": ["mlp-sgd", "svm"]}
+EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.yaml"))
+
+
+def test_what_is_left_out_has_its_default():
+    sweep = parse_sweep({"name": "all", "datasets": ["iris", {"data": "houses.csv", "target": "price"}]})
+    assert sweep.datasets == (Data(data="iris"), Data(data="houses.csv", target="price"))
+    assert (sweep.learners, sweep.vary, sweep.measures, sweep.connections) == (None, {}, MEASURES, False)
+    assert (sweep.n_splits, sweep.n_seeds) == (EFFORTS["standard"].splits, EFFORTS["standard"].seeds)
+    assert sweep.learners_for(has_shape=False) == choose(default_names(False), "standard")
+    assert [each.name for each in sweep.learners_for(has_shape=True)] == default_names(True)
+
+
+def test_what_is_stated_holds():
+    sweep = parse_sweep(SMALL | {"budget": "quick", "splits": 7, "connections": {"points": 5}})
+    assert (sweep.n_splits, sweep.n_seeds) == (7, EFFORTS["quick"].seeds)
+    assert sweep.learners_for(has_shape=True) == choose(["mlp-sgd", "svm"], "quick")
+    assert sweep.connections == {"points": 5}
+
+
+def test_learners_come_by_name_by_file_and_in_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    mine = presets("quick")["mlp-adam"].model_copy(update={"name": "mine"})
+    written = mine.model_dump(mode="json")
+    Path("mine.yaml").write_text(yaml.safe_dump(written))
+    sweep = settle(
+        parse_sweep(SMALL | {"learners": ["svm", "mine.yaml", written | {"name": "other"}], "budget": "quick"})
+    )
+    other = mine.model_copy(update={"name": "other"})
+    assert sweep.learners == (presets("quick")["svm"], mine, other)
+
+
+def test_a_settled_sweep_means_the_same_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    Path("houses.csv").write_text("x,price\n")
+    asked = parse_sweep(SMALL | {"datasets": ["iris", "houses.csv", "two-moons:n=90,noise=0.1"], "budget": "quick"})
+    sweep = settle(asked)
+    assert [each.data for each in sweep.datasets] == ["iris", str(tmp_path / "houses.csv"), "two-moons:n=90,noise=0.1"]
+    assert (sweep.splits, sweep.seeds) == (EFFORTS["quick"].splits, EFFORTS["quick"].seeds)
+    assert settle(sweep) == sweep
+    again = parse_sweep(json.loads(canonical_json(sweep)))
+    assert again == sweep
+    assert canonical_json(again) == canonical_json(sweep)
+
+
+def test_json_is_read_as_yaml_is(tmp_path: Path):
+    for name, text in (("a.yaml", yaml.safe_dump(SMALL)), ("a.json", json.dumps(SMALL))):
+        (tmp_path / name).write_text(text)
+    assert read_sweep(tmp_path / "a.yaml") == read_sweep(tmp_path / "a.json") == settle(parse_sweep(SMALL))
+
+
+def test_a_comparison_is_a_sweep_on_one_dataset():
+    sweep = comparison(Data(data="iris"), ["svm"], "quick", splits=2)
+    assert (sweep.name, sweep.datasets, sweep.vary) == ("compare-iris-quick", (Data(data="iris"),), {})
+    assert (sweep.n_splits, sweep.n_seeds) == (2, EFFORTS["quick"].seeds)
+    assert comparison(Data(data="iris"), [], "quick").learners is None
+    assert comparison(Data(data="iris"), [], "quick", name="mine").name == "mine"
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        ("iris", "compare-iris-quick"),
+        ("two-moons:n=300,noise=0.1", "compare-two-moons-n-300-noise-0.1-quick"),
+        ("openml:31", "compare-openml-31-quick"),
+        ("Größe; rm -rf/../x", "compare-Gr-e-rm-rf-..-x-quick"),
+        ("x" * 300, f"compare-{'x' * 45}-quick"),
+    ],
+)
+def test_a_comparison_is_named_by_its_data(data, name):
+    assert name_of(data, "quick") == name
+    assert re.fullmatch(NAME, name)
+    assert re.fullmatch(NAME, name_of(data, "standard"))
+
+
+def test_a_file_gives_its_stem(tmp_path: Path):
+    (tmp_path / "my houses.csv").write_text("")
+    assert name_of(str(tmp_path / "my houses.csv"), "thorough") == "compare-my-houses-thorough"
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_examples_can_be_run(path):
+    assert read_sweep(path).name == path.stem
+
+
+def test_the_schema_tells_an_editor_what_a_file_may_have():
+    properties = Sweep.model_json_schema()["properties"]
+    assert {"type": "string"} in properties["datasets"]["items"]["anyOf"]
+    assert all("description" in properties[name] for name in ("name", "learners", "vary", "measures"))
+
+
+# --- what is wrong ----------------------------------------------------------------------------------------------------
+
+WRONG = {
+    "an unknown key": ({"learner": ["svm"]}, ["s.yaml.learner: unknown key", "did you mean 'learners'"]),
+    "a key like no other": ({"zzzz": 1}, ["s.yaml.zzzz: unknown key", "known keys: name, datasets"]),
+    "an unknown key of a dataset": (
+        {"datasets": [{"data": "a.csv", "traget": "y"}]},
+        ["s.yaml.datasets.0.traget: unknown key", "did you mean 'target'"],
+    ),
+    "an unknown key of a learner": (
+        {"learners": [{"name": "a", "predictor": {"kind": "mlp", "width": [3]}, "inference": {"method": "optimise"}}]},
+        ["s.yaml.learners.0.predictor.width: unknown key", "did you mean 'widths'"],
+    ),
+    "a name with a path": ({"name": "../up"}, ["s.yaml.name is '../up'", "letters, digits"]),
+    "no dataset": ({"datasets": []}, ["s.yaml.datasets: expected at least one entry"]),
+    "a dataset that is no list": ({"datasets": "iris"}, ["s.yaml.datasets: expected a list"]),
+    "a dataset that is a number": ({"datasets": [3]}, ["s.yaml.datasets.0: expected a dataset's name, or a mapping"]),
+    "a dataset without a name": ({"datasets": [{"target": "y"}]}, ["s.yaml.datasets.0.data: Field required"]),
+    "a task that there is not": (
+        {"datasets": [{"data": "iris", "task": "guess"}]},
+        ["s.yaml.datasets.0.task", "'classes', 'real' or 'count'"],
+    ),
+    "a dataset twice": ({"datasets": ["iris", "iris"]}, ["dataset 'iris' is named twice"]),
+    "an unknown learner": ({"learners": ["mlp-sdg"]}, ["unknown learner 'mlp-sdg'", "did you mean mlp-sgd"]),
+    "a learner that is a number": ({"learners": [3]}, ["s.yaml.learners.0: expected a learner's name"]),
+    "a learner twice": ({"learners": ["svm", "svm"]}, ["learner 'svm' is named twice"]),
+    "no learner": ({"learners": []}, ["s.yaml.learners: expected at least one entry"]),
+    "a learner file that is not there": ({"learners": ["mine.yaml"]}, ["no file 'mine.yaml'"]),
+    "a budget that there is not": ({"budget": "fast"}, ["s.yaml.budget", "'quick', 'standard' or 'thorough'"]),
+    "no split": ({"splits": 0}, ["s.yaml.splits", "greater than or equal to 1"]),
+    "half a seed": ({"seeds": 1.5}, ["s.yaml.seeds", "valid integer"]),
+    "nothing to vary": ({"vary": ["inference.learning_rate"]}, ["s.yaml.vary: expected a mapping"]),
+    "a value that is no list": (
+        {"vary": {"inference.learning_rate": 0.1}},
+        ["s.yaml.vary.inference.learning_rate: expected a list"],
+    ),
+    "no value": (
+        {"vary": {"inference.learning_rate": []}},
+        ["s.yaml.vary.inference.learning_rate: expected at least one entry"],
+    ),
+    "not a number": ({"vary": {"inference.learning_rate": [float("nan")]}}, ["learning_rate.0", "finite number"]),
+    "an impossible value": (
+        {"vary": {"inference.learning_rate": [0.1, -1]}},
+        ["'mlp-sgd' cannot have inference.learning_rate = -1", "greater than 0"],
+    ),
+    "a setting that no learner has": (
+        {"vary": {"weight_decay": [0, 1]}},
+        ["vary.weight_decay: no learner of the sweep has", "'inference.weight_decay'"],
+    ),
+    "a setting within another": (
+        {"vary": {"inference.schedule": [{"kind": "constant"}], "inference.schedule.kind": ["cosine"]}},
+        ["'inference.schedule.kind' is a part of 'inference.schedule': vary one of them"],
+    ),
+    "a measure without its name": ({"measures": [{"settings": 1}]}, ["s.yaml.measures.0: expected a measure's name"]),
+    "measures that are no list": ({"measures": "hessian_trace"}, ["s.yaml.measures: expected a list"]),
+    "connections that are a word": ({"connections": "all"}, ["s.yaml.connections: expected true, false"]),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_wrong_file_is_told_with_its_path_and_the_remedy(case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    change, words = WRONG[case]
+    Path("s.yaml").write_text(yaml.safe_dump(SMALL | change))
+    with pytest.raises(SpecError) as refused:
+        read_sweep(Path("s.yaml"))
+    message = str(refused.value)
+    assert [word for word in words if word not in message] == []
+    assert len(message.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", ["s.yaml: expected a mapping with `name`, `datasets` and more", "basin schema sweep"]),
+        ("- iris", ["s.yaml: expected a mapping"]),
+        ("name: [a", ["'s.yaml' is not YAML"]),
+        ("name: 2026-13-01", ["'s.yaml' is not YAML", "month"]),
+        ("!!python/object/apply:os.getcwd []", ["'s.yaml' is not YAML", "python/object"]),
+        ("name: a", ["s.yaml.datasets: Field required"]),
+    ],
+)
+def test_what_is_no_sweep_is_told_so(text, words, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    Path("s.yaml").write_text(text)
+    with pytest.raises(SpecError) as refused:
+        read_sweep(Path("s.yaml"))
+    assert [word for word in words if word not in str(refused.value)] == []
+
+
+def test_a_file_that_cannot_be_read_is_told_by_name(tmp_path: Path):
+    with pytest.raises(SpecError, match=r"no file .*none\.yaml': give the path of a sweep file"):
+        read_sweep(tmp_path / "none.yaml")
+    with pytest.raises(SpecError, match="cannot read"):
+        read_sweep(tmp_path)
+    (tmp_path / "s.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(SpecError, match="cannot read"):
+        read_sweep(tmp_path / "s.yaml")
