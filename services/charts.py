@@ -52,6 +52,22 @@ def panel(field_name: str, frame: pl.DataFrame) -> alt.Facet:
     )
 
 
+def log_where_positive(values: pl.Series) -> alt.Scale:
+    """A scale around the values, logarithmic where all of them are positive."""
+    kind = "log" if bool((values > 0).all()) else "linear"
+    return alt.Scale(type=kind, zero=False, nice=False, padding=10)
+
+
+def name_axis(limit: int = 230) -> alt.Axis:
+    """An axis of names, cut where they are longer than so many pixels."""
+    return alt.Axis(labelLimit=limit)
+
+
+def panel_title(*lines: str) -> alt.Title:
+    """A title above one of several panels, such as a facet's header."""
+    return alt.Title(list(lines), fontSize=11, limit=CELL + 60, anchor="middle")
+
+
 def tips(*fields: str) -> list[alt.Tooltip]:
     """Tooltips of columns, such as `learner:N` or `value:Q`."""
     return [

@@ -13,7 +13,19 @@ import polars as pl
 import polars.selectors as cs
 
 from models.spec import Task
-from services.charts import CELL, INK, PALETTE, colour, finished, inline, panel, shape, tips
+from services.charts import (
+    CELL,
+    INK,
+    PALETTE,
+    colour,
+    finished,
+    inline,
+    log_where_positive,
+    name_axis,
+    panel,
+    shape,
+    tips,
+)
 from services.document import Document
 
 MAX_POINTS = 300
@@ -113,7 +125,7 @@ def score_chart(scores: pl.DataFrame, names: Sequence[str]) -> alt.TopLevelMixin
         (pl.col("value") + k * pl.col("standard_error")).alias(f"at{k:+d}") for k in (-2, -1, 1, 2)
     )
     base = alt.Chart(inline(frame)).encode(
-        y=alt.Y("learner:N", sort=scores["learner"].to_list(), title=None, axis=alt.Axis(labelLimit=220)),
+        y=alt.Y("learner:N", sort=scores["learner"].to_list(), title=None, axis=name_axis()),
         color=colour(names, legend=False),
         tooltip=tips("learner:N", "kind:N", "value:Q", "standard_error:Q"),
     )
@@ -178,7 +190,6 @@ def gap_chart(frame: pl.DataFrame, names: Sequence[str]) -> alt.ConcatChart:
     panels = []
     for (measure,), part in frame.filter(pl.col("value").is_finite()).group_by("measure", maintain_order=True):
         words = _MEASURE_WORDS.get(str(measure), str(measure).replace("_", " "))
-        kind = "log" if bool((part["value"] > 0).all()) else "linear"
         panels.append(
             alt.Chart(inline(part))
             .mark_point(filled=True, size=60, opacity=0.85)
@@ -186,7 +197,7 @@ def gap_chart(frame: pl.DataFrame, names: Sequence[str]) -> alt.ConcatChart:
                 x=alt.X(
                     "value:Q",
                     title=words,
-                    scale=alt.Scale(type=kind, zero=False, nice=False, padding=10),
+                    scale=log_where_positive(part["value"]),
                     axis=alt.Axis(tickCount=4),
                 ),
                 y=alt.Y("gap:Q", title="gap (nats per row)", scale=alt.Scale(zero=False, nice=False, padding=10)),

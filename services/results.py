@@ -88,8 +88,9 @@ def _view(store: Store, table: str) -> pl.LazyFrame:
     if table == "comparisons":
         return frame
     context = store.runs().select("run_key", *CONTEXT)
-    own = [name for name in SCHEMAS[table] if name != "run_key"]
-    return frame.join(context, on="run_key", maintain_order="left").select(*CONTEXT, *own, "run_key")
+    keys = [name for name in ("measurement", "other_run_key", "run_key") if name in SCHEMAS[table]]
+    own = [name for name in SCHEMAS[table] if name not in keys]
+    return frame.join(context, on="run_key", maintain_order="left").select(*CONTEXT, *own, *keys)
 
 
 def _predicate(condition: str, schema: Mapping[str, pl.DataType], table: str) -> pl.Expr:
@@ -106,7 +107,7 @@ def _predicate(condition: str, schema: Mapping[str, pl.DataType], table: str) ->
         if sign not in ("=", "!="):
             raise QueryError(f"cannot read the condition {condition!r}: null goes with = and != only")
         return column.is_null() if sign == "=" else column.is_not_null()
-    value = _value(text, dtype, condition)
+    value = _value(text, dtype.inner if isinstance(dtype, pl.List) else dtype, condition)  # pyright: ignore[reportArgumentType] - a type, not a class
     if isinstance(dtype, pl.List):
         if sign not in ("=", "!="):
             raise QueryError(f"cannot read the condition {condition!r}: {name} is a list; use = or != with an entry")
@@ -163,7 +164,7 @@ def write(frame: pl.DataFrame, form: Format, out: BinaryIO, width: int = 120) ->
         out.write(f"{frame.write_json()}\n".encode())
     elif form == "csv":
         lists = [name for name, dtype in frame.schema.items() if isinstance(dtype, pl.List)]
-        frame.with_columns(pl.col(lists).list.join("; ")).write_csv(out)
+        frame.with_columns(pl.col(lists).cast(pl.List(pl.String)).list.join("; ")).write_csv(out)
     elif form == "parquet":
         if out.isatty():
             raise QueryError("Parquet is binary: send it to a file, as in --format parquet > results.parquet")

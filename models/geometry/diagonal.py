@@ -63,7 +63,7 @@ def _mean_of_layers(
         parts, own = jax.vmap(of_row)(x, y)
         return [of_layer(part.inputs, keep[:, None] * part.curvature) for part in parts], keep @ own
 
-    widest = max(layer.out_features for layer in layers)
+    widest = max(len(layer.weight) for layer in layers)
     return _mean_over_rows(of_rows, landscape, widest * max(model.family.n_outputs, widest if bends else 1))
 
 

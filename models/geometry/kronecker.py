@@ -47,7 +47,7 @@ class Kronecker(NamedTuple):
 def kronecker_factors(landscape: Landscape, theta: Float[Array, " p"]) -> Kronecker:
     """The factors of every layer, by QR factors of blocks of rows stacked on what the blocks before have left.
 
-    Memory: the roots, and a block of rows.
+    Memory: the roots, a block of rows, and a copy of the inputs x in the column order of QR.
 
     Raises:
         ValueError: a net that is not a stack of affine layers.
@@ -75,8 +75,7 @@ def kronecker_factors(landscape: Landscape, theta: Float[Array, " p"]) -> Kronec
 
     def fold(i: Array, found: Kronecker) -> Kronecker:
         start = jnp.minimum(i * size, n - size)  # the last block is as long as the others, and overlaps
-        block = (jax.lax.dynamic_slice_in_dim(a, start, size) for a in (landscape.x, landscape.y))
-        x, y = jax.lax.optimization_barrier(tuple(block))  # else QR's order of the columns is copied onto all of x
+        x, y = (jax.lax.dynamic_slice_in_dim(a, start, size) for a in (landscape.x, landscape.y))
         keep = (start + jnp.arange(size) >= i * size).astype(theta.dtype)
         rows, own = jax.vmap(of_row)(x, y)
         grown = tuple(

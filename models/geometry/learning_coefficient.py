@@ -36,7 +36,8 @@ class Chains(Settings):
     """The Metropolis-adjusted chains.
 
     Attributes:
-        sampler: "hmc", or "mala", which is HMC with one leapfrog step.
+        sampler: "hmc", or "mala", which is HMC with one leapfrog step: cheaper, but its error can be understated
+            where valleys are degenerate and their walls steep, such as x^4's (Roberts and Tweedie 1996).
         chains: at least 2, or nothing could disagree.
         draws: of each chain after `warmup`.
         max_leapfrog: a transition of HMC takes 1 to so many leapfrog steps, each a gradient over all rows.
@@ -70,7 +71,7 @@ class LocalChains(Chains):
 # --- judging the chains -----------------------------------------------------------------------------------------------
 
 
-def _judged(trace: Trace, factor: float, baseline: float) -> Estimate:
+def judged(trace: Trace, factor: float, baseline: float) -> Estimate:
     """Factor times (mean of the trace - baseline), R-hat and effective sample size, with their standard errors.
 
     The mean's error is sd / sqrt(ESS). Those of the diagnostics are by the jackknife over chains.
@@ -123,6 +124,7 @@ def _adjusted(
 # --- the local learning coefficient -----------------------------------------------------------------------------------
 
 
+@partial(jax.jit, static_argnames="model")
 def natural_scales(model: Model, theta: Float[Array, " p"]) -> Float[Array, " p"]:
     """The size s_i > 0 of each parameter that moves with it when layers are rescaled.
 
@@ -184,7 +186,7 @@ def _coefficient(point: Point, settings: LocalChains, scales: Float[Array, " p"]
     trace, baseline = _local_losses(
         point.landscape, theta, scales, jnp.asarray(n_beta, theta.dtype), point.key, settings
     )
-    return _judged(trace, n_beta, float(baseline))
+    return judged(trace, n_beta, float(baseline))
 
 
 def _tempered(point: Point) -> float:
@@ -238,7 +240,7 @@ def _wbic(point: Point, settings: Chains) -> Estimate:
         raise NotApplicableError("WBIC is an expectation under the prior: it needs a proper one, and this is flat")
     scales = jnp.asarray(point.scales, theta.dtype)
     n_beta = jnp.asarray(_tempered(point), theta.dtype)
-    return _judged(_prior_losses(point.landscape, theta, scales, n_beta, point.key, settings), float(n), 0.0)
+    return judged(_prior_losses(point.landscape, theta, scales, n_beta, point.key, settings), float(n), 0.0)
 
 
 DEFINITIONS = (

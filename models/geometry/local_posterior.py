@@ -173,7 +173,7 @@ def langevin(
 def _phases(warmup: int, draws: int) -> _Phase:
     """Step size alone, then windows that double, then step size alone; as in Stan, in shares of the warm-up."""
     t = np.arange(warmup + draws)
-    ends = [round(share * warmup) for share in (0.15, 0.3, 0.5, 0.9)]
+    ends = [round(share * warmup) for share in (0.1, 0.25, 0.45, 0.8)]
     return _Phase(t < warmup, (t >= ends[0]) & (t < ends[-1]), np.isin(t, [end - 1 for end in ends[1:]]))
 
 

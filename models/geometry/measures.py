@@ -63,25 +63,47 @@ def measure(points: Sequence[Point], ask: Ask) -> list[Found]:
     """Take one measure at every point.
 
     The points' landscapes share a model and shapes. On a CPU they take turns in one compiled program; on an accelerator
-    `WIDTH` of them run side by side, the last group padded with copies. What is not applicable is said in one row.
+    `WIDTH` of them run side by side, the last group padded with copies. What cannot be traced at a point, such as dense
+    algebra, is computed there by itself. What is not applicable is said in one row.
     """
-    definition = ask.definition
+    traced = [ask.definition.traced(point, ask.settings) for point in points]
+    if jax.default_backend() == "cpu":
+        return [_alone(point, ask, by_program) for point, by_program in zip(points, traced, strict=True)]
+    beside = iter(_side_by_side([point for point, by_program in zip(points, traced, strict=True) if by_program], ask))
+    return [
+        next(beside) if by_program else _alone(point, ask, by_program)
+        for point, by_program in zip(points, traced, strict=True)
+    ]
+
+
+def _alone(point: Point, ask: Ask, by_program: bool) -> Found:
     try:
-        if not definition.traced(points[0], ask.settings):
-            return [_found(point, ask, definition.compute(point, ask.settings)) for point in points]
-        # What is traced sees arrays of the parameters' own precision.
-        points = [p._replace(scales=jnp.asarray(p.scales, p.theta.dtype)) for p in points]
-        if jax.default_backend() == "cpu":
-            return [_found(point, ask, _one(point, ask)) for point in points]
-        found: list[Found] = []
-        for start in range(0, len(points), WIDTH):
-            group = points[start : start + WIDTH]
-            padded = group + [group[-1]] * (WIDTH - len(group))
-            columns = jax.device_get(_many(jax.tree.map(lambda *leaves: jnp.stack(leaves), *padded), ask))
-            found += [_found(p, ask, jax.tree.map(lambda c, i=i: c[i], columns)) for i, p in enumerate(group)]
-        return found
+        raw = _one(_in_one_precision(point), ask) if by_program else ask.definition.compute(point, ask.settings)
     except NotApplicableError as reason:
-        return [(Measured("", None, None, "not_applicable", str(reason), 0),)] * len(points)
+        return _not_applicable(reason)
+    return _found(point, ask, raw)
+
+
+def _side_by_side(points: Sequence[Point], ask: Ask) -> list[Found]:
+    found: list[Found] = []
+    for start in range(0, len(points), WIDTH):
+        group = [_in_one_precision(point) for point in points[start : start + WIDTH]]
+        padded = group + [group[-1]] * (WIDTH - len(group))
+        try:
+            columns = jax.device_get(_many(jax.tree.map(lambda *leaves: jnp.stack(leaves), *padded), ask))
+        except NotApplicableError as reason:  # where it is traced, that rests on what all points share
+            return [_not_applicable(reason)] * len(points)
+        found += [_found(p, ask, jax.tree.map(lambda c, i=i: c[i], columns)) for i, p in enumerate(group)]
+    return found
+
+
+def _in_one_precision(point: Point) -> Point:
+    """Prior scales in the parameters' own precision, which is what is traced."""
+    return point._replace(scales=jnp.asarray(point.scales, point.theta.dtype))
+
+
+def _not_applicable(reason: NotApplicableError) -> Found:
+    return (Measured("", None, None, "not_applicable", str(reason), 0),)
 
 
 def _found(point: Point, ask: Ask, raw: Estimate | Profile) -> Found:

@@ -15,7 +15,11 @@ app = typer.Typer(help="The folder of stored runs.", no_args_is_help=True)
 
 def results(
     table: Annotated[
-        str, typer.Argument(help="runs, metrics, curves, diagnostics, geometry, pointwise, comparisons.")
+        str,
+        typer.Argument(
+            help="runs, metrics, curves, diagnostics, pointwise, geometry, profiles, connections, measurements, "
+            "comparisons."
+        ),
     ] = "runs",
     where: Annotated[
         list[str] | None, typer.Option("--where", help="Condition such as learner=mlp-sgd or value>0.9.")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
+from statistics import median
 
 import numpy as np
 from rich import box
@@ -25,12 +26,31 @@ from services.geometry.document import (
     Ranking,
     Typical,
 )
+from services.geometry.words import (
+    MOVES,
+    RANKING_NOTES,
+    Between,
+    Group,
+    between_learners,
+    by_measure,
+    learner_and_component,
+    named,
+    ranked,
+    shown_first,
+    twins_of,
+    without_value,
+    worst_environments,
+)
 from services.terminal import Cell, Column, print_section, stack
 
 NAME_WIDTH = 36
-# A matrix of more solutions than this is told by pairs of learners.
+# Matrices of more solutions than this, or more matrices, are told by pairs of learners.
 LARGEST_MATRIX = 8
-RANKED = 12
+MOST_MATRICES = 3
+# Rows of a ranking.
+AT_MOST = 12
+# Columns below which what a measure cost is left out.
+WIDE = 100
 
 
 def print_geometry(document: GeometryDocument, console: Console) -> None:
@@ -43,7 +63,7 @@ def print_geometry(document: GeometryDocument, console: Console) -> None:
         _print_rankings([r for r in document.rankings if r.dataset == dataset], dataset, console)
         _print_effective([e for e in document.effective if e.dataset == dataset], dataset, console)
         _print_typical([t for t in document.typical if t.dataset == dataset], dataset, console)
-        _print_barriers([b for b in document.barriers if b.dataset == dataset], console)
+        _print_barriers([b for b in document.barriers if b.dataset == dataset], dataset, console)
         _print_basins([b for b in document.basins if b.dataset == dataset], dataset, console)
     print_section(console, "Verdict", [document.verdict], "bold")
     if document.warnings:
@@ -63,109 +83,98 @@ def _show(
         console.print(Padding(Text(printable(note), style="dim"), (0, 0, 0, 1)))
 
 
-def named(measure: str, component: str, settings: str = "") -> str:
-    """A measure with its component and the settings that tell it from its twins."""
-    return measure + (f" [{component}]" if component else "") + (f", {settings}" if settings else "")
-
-
 # --- measures ---------------------------------------------------------------------------------------------------------
 
 
 def _print_measures(rows: Sequence[MeasureSummary], dataset: str, console: Console) -> None:
     if not rows:
         return
-    twins = twins_of(rows)
-    columns = [
-        Column(Cell("measure", "learner"), lambda m: Cell(twins(m), printable(m.learner))),
-        Column(Cell("median", "± numerical"), _median),
-        Column(Cell("5 % to 95 %"), _range),
-        Column(Cell("values"), lambda m: Cell(f"{m.n_values:,}", m.scope)),
-        Column(Cell("moves when", "rescaled"), lambda m: Cell(MOVES[m.invariance])),
-        Column(Cell("cost"), lambda m: Cell(format_number(m.n_products))),
-    ]
-    if any(m.n_unconverged or m.n_not_applicable or m.n_failed for m in rows):
-        columns.append(Column(Cell("without", "value"), _without))
-    reasons = dict.fromkeys(f"{m.measure}, {m.learner}: {r}" for m in rows for r in m.reasons)
+    groups = by_measure(rows)
     notes = [
-        "Over runs, for posteriors over draws. Cost: curvature products and gradients for one value.",
-        "Rescaling a ReLU net's layers leaves its function alone; a measure that moves tells of more than that.",
-        *reasons,
+        "Over runs; for posteriors, over draws. ± is one value's numerical standard error.",
+        "Moves: when the layers of a ReLU net are rescaled, which leaves its function alone.",
+        *without_value(rows),
     ]
-    _show(f"Measures on {dataset}", columns, rows, console, notes)
+    if console.width >= WIDE:
+        notes.insert(1, "Cost: curvature products and gradients that one value took.")
+    if groups:
+        columns = _WIDE_COLUMNS if console.width >= WIDE else _COLUMNS
+        _show(f"Measures on {dataset}", columns, [line for group in groups for line in _lines(group)], console, notes)
+    else:
+        print_section(console, f"Measures on {dataset}", notes[-len(without_value(rows)) :], "bold")
 
 
-MOVES = {"rescaling": "no", "permutation": "yes", "none": "yes"}
+# A measure's name, or one of its rows beneath.
+Line = Group | MeasureSummary
 
 
-def twins_of(rows: Sequence[MeasureSummary] | Sequence[Ranking]) -> Callable[[MeasureSummary | Ranking], str]:
-    """How to name a measure: with those settings alone in which it differs from another row of the same measure."""
-    values: dict[tuple[str, str], set[str]] = {}
-    for m in rows:
-        for key, value in m.settings.items():
-            values.setdefault((m.measure, key), set()).add(str(value))
-
-    def name(m: MeasureSummary | Ranking) -> str:
-        told = [f"{key} {value}" for key, value in m.settings.items() if len(values[m.measure, key]) > 1]
-        return named(m.measure, m.component, ", ".join(told))
-
-    return name
+def _lines(group: Group) -> list[Line]:
+    return [group, *group.rows]
 
 
-def _median(m: MeasureSummary) -> Cell:
-    if m.standard_error:
-        value, error = format_estimate(m.median, m.standard_error)
-        return Cell(value, f"±{error}")
-    return Cell(format_number(m.median, 4))
+def _name(line: Line) -> Cell:
+    return Cell(line.name if isinstance(line, Group) else f"  {printable(learner_and_component(line))}")
 
 
-def _range(m: MeasureSummary) -> Cell:
-    if m.n_values == 1:
-        return Cell("")
-    return Cell(f"{format_number(m.lower)} to {format_number(m.upper)}")
+def _number(tell: Callable[[MeasureSummary], str]) -> Callable[[Line], Cell]:
+    return lambda line: Cell("" if isinstance(line, Group) else tell(line))
 
 
-def _without(m: MeasureSummary) -> Cell:
-    words = {"unconverged": m.n_unconverged, "not applicable": m.n_not_applicable, "failed": m.n_failed}
-    said = [f"{n} {what}" for what, n in words.items() if n]
-    return Cell(*said[:2]) if said else Cell("")
+def _median(m: MeasureSummary) -> str:
+    value, error = format_estimate(m.median, m.standard_error)
+    return f"{value} ±{error}" if error else value
+
+
+def _range(m: MeasureSummary) -> str:
+    return "" if m.n_values == 1 else f"{format_number(m.lower)} to {format_number(m.upper)}"
+
+
+_COLUMNS = (
+    Column(Cell("measure"), _name),
+    Column(Cell("median"), _number(_median)),
+    Column(Cell("5 % to 95 %"), _number(_range)),
+    Column(Cell("values"), _number(lambda m: f"{m.n_values:,}")),
+    Column(Cell("moves"), lambda line: Cell(MOVES[line.rows[0].invariance] if isinstance(line, Group) else "")),
+)
+_WIDE_COLUMNS = (*_COLUMNS, Column(Cell("cost"), _number(lambda m: format_number(m.n_products, 2))))
 
 
 # --- does it tell which solution generalises? -------------------------------------------------------------------------
 
 
 def _print_rankings(rows: Sequence[Ranking], dataset: str, console: Console) -> None:
-    rows = [r for r in rows if r.tau.value is not None]
+    rows = ranked(rows)
     if not rows:
         return
-    twins = twins_of(rows)
+    told, shown = twins_of(rows), rows[:AT_MOST]
     columns = [
-        Column(Cell("measure", "larger is"), lambda r: Cell(twins(r), r.larger)),
-        Column(Cell("tau", "95 % interval"), lambda r: bounded(r.tau)),
-        Column(Cell("psi", "one setting varied"), lambda r: bounded(r.psi)),
-        Column(Cell("information", "beyond settings"), lambda r: bounded(r.information)),
-        Column(Cell("sign error", "at worst"), lambda r: bounded(r.sign_error)),
+        Column(Cell("measure", "larger is"), lambda r: Cell(named(r.measure, r.component, told(r)), r.larger)),
+        Column(Cell("tau", "95 % interval"), lambda r: _bounded(r.tau, "+.2f")),
+        Column(Cell("psi", "one varied"), lambda r: _bounded(r.psi, "+.2f")),
+        Column(Cell("information", "beyond two"), lambda r: _bounded(r.information, ".2f")),
+        Column(Cell("sign error", "at worst"), lambda r: _bounded(r.sign_error, ".2f")),
         Column(Cell("runs", "splits"), lambda r: Cell(f"{r.n_runs:,}", f"{r.n_splits:,}")),
     ]
-    shown = rows[:RANKED]
-    every = [b for r in shown for b in (r.tau, r.psi, r.information, r.sign_error)]
-    reasons = dict.fromkeys(b.reason for b in every if b.reason)
-    more = [f"{len(rows) - RANKED} more in --json."] if len(rows) > RANKED else []
     notes = [
-        "Tau: Kendall's rank correlation with the gap (test minus train loss), over pairs of runs on one split.",
-        "Psi: the same where one setting alone differs. Information: what is left once two settings are known.",
-        "Sign error: share of pairs ordered wrongly in the worst pair of settings; 0.5 is guessing.",
-        *more,
-        *reasons,
+        *RANKING_NOTES,
+        *worst_environments(shown),
+        *_more(rows),
+        *dict.fromkeys(b.reason for r in shown for b in (r.tau, r.psi, r.information, r.sign_error) if b.reason),
     ]
     _show(f"Which measure tells who generalises, on {dataset}", columns, shown, console, notes)
 
 
-def bounded(b: Bounded) -> Cell:
+def _more(rows: Sequence[object]) -> list[str]:
+    return [f"{len(rows) - AT_MOST:,} more: --json."] if len(rows) > AT_MOST else []
+
+
+def _bounded(b: Bounded, spec: str) -> Cell:
     """A statistic above its interval."""
     if b.value is None:
         return Cell(MISSING)
-    interval = "" if b.lower is None or b.upper is None else f"{b.lower:+.2f} to {b.upper:+.2f}"
-    return Cell(f"{b.value:+.2f}", interval)
+    return Cell(
+        f"{b.value:{spec}}", "" if b.lower is None or b.upper is None else f"{b.lower:{spec}} to {b.upper:{spec}}"
+    )
 
 
 # --- effective numbers, posteriors against optima ---------------------------------------------------------------------
@@ -183,7 +192,7 @@ def _print_effective(rows: Sequence[EffectiveCounts], dataset: str, console: Con
         Column(Cell("effective", "dimension"), lambda row: _estimate(row.effective_dimension)),
         Column(Cell("2 x learning", "coefficient"), lambda row: _estimate(row.learning_coefficient)),
     ]
-    note = "± over splits and seeds. p_loo is of posteriors, the others of single vectors."
+    note = "± over splits and seeds. p_loo is of posteriors, the others of point estimates."
     _show(f"Effective numbers of parameters on {dataset}", columns, rows, console, [note])
 
 
@@ -193,16 +202,19 @@ def _estimate(estimate: Estimate) -> Cell:
 
 
 def _print_typical(rows: Sequence[Typical], dataset: str, console: Console) -> None:
-    rows = [row for row in rows if row.ratio is not None]
+    rows = shown_first(rows)
     if not rows:
         return
     columns = [
         Column(Cell("measure"), lambda t: Cell(named(t.measure, t.component))),
-        Column(Cell("posterior", "against"), lambda t: Cell(printable(t.posterior), printable(t.estimate))),
+        Column(Cell("draws of", "at optima of"), lambda t: Cell(printable(t.posterior), printable(t.estimate))),
         Column(Cell("ratio", "95 % interval"), _ratio),
     ]
-    note = "Median over draws, over the median over point estimates of the same net; the interval is over chains."
-    _show(f"The posterior's draws against optima on {dataset}", columns, rows, console, [note])
+    notes = [
+        "Median over draws, over the median over point estimates of the same net; the interval is over chains.",
+        *_more(rows),
+    ]
+    _show(f"The posterior's typical set against optima on {dataset}", columns, rows[:AT_MOST], console, notes)
 
 
 def _ratio(t: Typical) -> Cell:
@@ -214,43 +226,45 @@ def _ratio(t: Typical) -> Cell:
 # --- barriers and basins ----------------------------------------------------------------------------------------------
 
 
-def _print_barriers(rows: Sequence[Barriers], console: Console) -> None:
+def _print_barriers(rows: Sequence[Barriers], dataset: str, console: Console) -> None:
+    if len(rows) > MOST_MATRICES or any(len(matrix.labels) > LARGEST_MATRIX for matrix in rows):
+        _print_between(rows, dataset, console)
+        return
     for matrix in rows:
-        title = f"Barriers on {matrix.dataset}, split {matrix.split}, {matrix.method} (nats per row)"
-        if len(matrix.labels) <= LARGEST_MATRIX:
-            numbers = [Column(Cell(f"{i + 1}"), _entry(i)) for i in range(len(matrix.labels))]
-            first = Column(Cell("solution"), lambda row: Cell(row[0]))
-            labels = (f"{i + 1} {printable(label)}" for i, label in enumerate(matrix.labels))
-            _show(title, [first, *numbers], list(zip(labels, matrix.barriers, strict=True)), console)
-    large = [matrix for matrix in rows if len(matrix.labels) > LARGEST_MATRIX]
-    if large:
-        columns = [
-            Column(Cell("method", "split"), lambda row: Cell(row[0], f"split {row[1]}")),
-            Column(Cell("between"), lambda row: Cell(printable(row[2][0]), printable(row[2][1]))),
-            Column(Cell("median"), lambda row: Cell(format_number(row[3]))),
-            Column(Cell("largest"), lambda row: Cell(format_number(row[4]))),
-            Column(Cell("pairs"), lambda row: Cell(f"{row[5]:,}")),
-        ]
-        pairs = [pair for matrix in large for pair in _by_learners(matrix)]
-        _show(f"Barriers on {large[0].dataset} (nats per row)", columns, pairs, console, ["Each pair: --json."])
+        numbers = [Column(Cell(f"{i + 1}"), _entry(i)) for i in range(len(matrix.labels))]
+        first = Column(Cell("solution"), lambda row: Cell(row[0]))
+        labels = (f"{i + 1} {printable(label)}" for i, label in enumerate(matrix.labels))
+        title = f"Barriers on {dataset}, split {matrix.split}, {matrix.method} (nats per row)"
+        _show(title, [first, *numbers], list(zip(labels, matrix.barriers, strict=True)), console)
+
+
+def _print_between(rows: Sequence[Barriers], dataset: str, console: Console) -> None:
+    pairs = between_learners(rows)
+    if not pairs:
+        return
+    columns = [
+        Column(Cell("solutions of", "and of"), lambda pair: Cell(*map(printable, pair.learners))),
+        *(Column(Cell(method, "largest"), _median_of(method)) for method in dict.fromkeys(m.method for m in rows)),
+        Column(Cell("pairs"), lambda pair: Cell(f"{max(map(len, pair.barriers.values())):,}")),
+    ]
+    splits = len({m.split for m in rows})
+    note = (
+        "The highest that the loss on a path rises above the line between its ends' losses: median, below it the "
+        f"largest, over {splits} split{'' if splits == 1 else 's'}. Each pair: --json."
+    )
+    _show(f"Barriers on {dataset} (nats per row)", columns, pairs, console, [note])
+
+
+def _median_of(method: str) -> Callable[[Between], Cell]:
+    def cell(pair: Between) -> Cell:
+        values = pair.barriers.get(method)
+        return Cell(MISSING) if not values else Cell(format_number(median(values)), format_number(max(values)))
+
+    return cell
 
 
 def _entry(i: int) -> Callable[[tuple[str, Sequence[float | None]]], Cell]:
     return lambda row: Cell(format_number(row[1][i], 2))
-
-
-def _by_learners(matrix: Barriers) -> list[tuple[str, int, tuple[str, str], float, float, int]]:
-    """Median and largest barrier by pairs of learners."""
-    found: dict[tuple[str, str], list[float]] = {}
-    for i, row in enumerate(matrix.barriers):
-        for j, value in enumerate(row[:i]):
-            if value is not None:
-                pair = (matrix.learners[j], matrix.learners[i])
-                found.setdefault((min(pair), max(pair)), []).append(value)
-    return [
-        (matrix.method, matrix.split, pair, float(np.median(values)), max(values), len(values))
-        for pair, values in found.items()
-    ]
 
 
 def _print_basins(rows: Sequence[BasinShare], dataset: str, console: Console) -> None:

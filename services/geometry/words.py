@@ -1,9 +1,7 @@
 """How table, charts and page alike name measures, and put into words what has no value."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
-
-import numpy as np
 
 from services.geometry.document import Barriers, MeasureSummary, Ranking, Typical
 from services.rows import settings_text
@@ -47,11 +45,11 @@ class Group(NamedTuple):
 
 
 def by_measure(rows: Sequence[MeasureSummary]) -> list[Group]:
-    """Rows with a value by measure and settings, in the order of the document; learners in alphabetical order."""
+    """Rows with a number, which curves have not, by measure and settings: measures as they come, learners by name."""
     told = twins_of(rows)
     groups: dict[tuple[str, str], list[MeasureSummary]] = {}
     for row in rows:
-        if row.n_values:
+        if row.median is not None:
             groups.setdefault((row.measure, settings_text(row.settings)), []).append(row)
     return [
         Group(named(of[0].measure, settings=told(of[0])), tuple(sorted(of, key=lambda row: row.learner)))
@@ -101,28 +99,26 @@ def worst_environments(rows: Iterable[Ranking]) -> Iterator[str]:
 
 
 class Between(NamedTuple):
-    """Barriers of one kind of path between two learners' solutions on one split, in nats per row."""
+    """Barriers between the solutions of two learners (or of one) over all splits, by the way of connecting them.
 
-    method: str
-    split: int
+    Attributes:
+        barriers: by method, in nats per row.
+    """
+
     learners: tuple[str, str]
-    median: float
-    largest: float
-    n_pairs: int
+    barriers: Mapping[str, list[float]]
 
 
-def between_learners(matrix: Barriers) -> list[Between]:
-    """Barriers by pairs of learners, where there are too many solutions for a matrix."""
-    found: dict[tuple[str, str], list[float]] = {}
-    for i, row in enumerate(matrix.barriers):
-        for j, value in enumerate(row[:i]):
-            if value is not None:
-                a, b = sorted((matrix.learners[i], matrix.learners[j]))
-                found.setdefault((a, b), []).append(value)
-    return [
-        Between(matrix.method, matrix.split, pair, float(np.median(values)), max(values), len(values))
-        for pair, values in found.items()
-    ]
+def between_learners(matrices: Iterable[Barriers]) -> list[Between]:
+    """Barriers by pairs of learners, where there are too many solutions for matrices."""
+    found: dict[tuple[str, str], dict[str, list[float]]] = {}
+    for matrix in matrices:
+        for i, row in enumerate(matrix.barriers):
+            for j, value in enumerate(row[:i]):
+                if value is not None:
+                    a, b = sorted((matrix.learners[i], matrix.learners[j]))
+                    found.setdefault((a, b), {}).setdefault(matrix.method, []).append(value)
+    return [Between(pair, barriers) for pair, barriers in found.items()]
 
 
 def shown_first(rows: Iterable[Typical]) -> list[Typical]:

@@ -16,6 +16,7 @@
       axis: { ...config.axis, ...axis },
       legend: { ...config.legend, labelColor: ink, titleColor: ink },
       header: { ...config.header, labelColor: ink, titleColor: ink },
+      title: { ...config.title, color: ink },
     };
   }
 

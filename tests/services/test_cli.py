@@ -40,6 +40,10 @@ CHEAP = ("--learners", "svm,linear-map", "--splits", "2", "--seeds", "1", "--wor
         ["sweep", "check"],
         ["sweep", "run"],
         ["sweep", "list"],
+        ["measures"],
+        ["measure"],
+        ["geometry"],
+        ["audit"],
     ],
 )
 def test_help_fits_80_columns(words, command, monkeypatch):
@@ -52,7 +56,19 @@ def test_help_fits_80_columns(words, command, monkeypatch):
 
 @pytest.mark.parametrize(
     "words",
-    [[], ["compare"], ["results"], ["learners"], ["data", "show"], ["sweep"], ["sweep", "check"], ["sweep", "run"]],
+    [
+        [],
+        ["compare"],
+        ["results"],
+        ["learners"],
+        ["data", "show"],
+        ["sweep"],
+        ["sweep", "check"],
+        ["sweep", "run"],
+        ["measure"],
+        ["geometry"],
+        ["audit"],
+    ],
 )
 def test_help_teaches_by_example(words, command):
     lines = [line.rstrip() for line in command(*words, "--help").out.splitlines()]

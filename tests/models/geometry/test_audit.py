@@ -25,6 +25,9 @@ SETTINGS = {
     "sharpness_linf": {"restarts": 100},
     "adaptive_sharpness_linf": {"restarts": 100},
     "keskar_sharpness": {"restarts": 100},
+    "learning_coefficient": {"gamma": 10.0, "warmup": 300, "draws": 500, "max_leapfrog": 16},
+    "learning_coefficient_isotropic": {"gamma": 10.0, "warmup": 300, "draws": 500, "max_leapfrog": 16},
+    "wbic": {"warmup": 300, "draws": 500, "max_leapfrog": 16},
 }
 STILL = (
     "adaptive_sharpness_sam",

@@ -1,5 +1,8 @@
 """What can be asked for, and what a mistake is told."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from models.geometry.catalogue import CATALOGUE, ask, parse_asks
@@ -23,7 +26,7 @@ def test_every_measure_has_defaults_and_says_what_it_is():
         (
             "hessian_trace",
             {"max_products": 0},
-            "hessian_trace.max_products: Input should be greater than or equal to 1",
+            "hessian_trace.max_products: Input should be greater than",
         ),
     ],
 )
@@ -41,3 +44,12 @@ def test_a_file_lists_names_and_settings_and_twins_are_dropped():
 def test_an_entry_of_another_shape_is_refused(entry):
     with pytest.raises(SpecError, match=r"measures\.1: expected a measure's name"):
         parse_asks(["hessian_trace", entry])
+
+
+def test_the_page_on_geometry_names_every_measure():
+    """`name_…` stands for all that begin so, `…_end` and `_end` for all that end so."""
+    page = Path(__file__).parents[3] / "docs" / "geometry.md"
+    named = set(re.findall(r"`([a-z0-9_…]+)`", page.read_text(encoding="utf-8")))
+    ends = tuple(name.lstrip("…") for name in named if name.startswith(("…", "_")))
+    starts = tuple(name.rstrip("…") for name in named if name.endswith("…"))
+    assert [n for n in CATALOGUE if n not in named and not n.startswith(starts) and not n.endswith(ends)] == []

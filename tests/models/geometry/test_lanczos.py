@@ -33,6 +33,7 @@ SPECTRA = {
 }
 STATIC = ("k", "tolerance", "max_products", "floor")
 run = partial(jax.jit, static_argnames=STATIC)(top_eigenpairs)
+run_bottom = partial(jax.jit, static_argnames=("k", "tolerance"))(bottom_eigenpairs)
 
 
 @pytest.fixture(autouse=True)
@@ -57,7 +58,7 @@ def test_the_largest_are_found_within_their_brackets(name, k, seed):
 @pytest.mark.parametrize("name", SPECTRA)
 def test_the_vectors_are_orthonormal_and_have_the_residuals_that_are_claimed(name, k):
     operator = with_spectrum(SPECTRA[name])
-    found = run(operator, jax.random.key(2), k=k, tolerance=1e-8)
+    found = run(operator, jax.random.key(2), k=k, tolerance=1e-5)
     y = np.asarray(found.vectors)
     np.testing.assert_allclose(y @ y.T, np.eye(len(y)), atol=1e-12)
     residuals = np.linalg.norm(y @ operator.matrix - np.asarray(found.values)[:, None] * y, axis=1)
@@ -81,9 +82,8 @@ def test_in_float32_a_claimed_value_is_right(name, k):
 @pytest.mark.parametrize("name", SPECTRA)
 def test_the_smallest_are_the_largest_of_the_mirrored_spectrum(name):
     truth = np.sort(SPECTRA[name])[:3]
-    search = jax.jit(lambda operator, key: bottom_eigenpairs(operator, key, k=3, tolerance=1e-5))
     operator = with_spectrum(SPECTRA[name])
-    found = search(operator, jax.random.key(0))
+    found = run_bottom(operator, jax.random.key(0), k=3, tolerance=1e-5)
     assert np.all(found.converged)
     np.testing.assert_allclose(found.values, truth, rtol=1e-5, atol=1e-11)
     y = np.asarray(found.vectors)
@@ -127,9 +127,8 @@ class Diagonal(eqx.Module):
 )
 def test_multiple_and_clustered_eigenvalues_are_each_returned(top):
     """In a space that the budget cannot span, hence by the probes alone."""
-    search = jax.jit(lambda key: top_eigenpairs(diagonal(top), key, k=5))
     for seed in range(3):
-        found = search(jax.random.key(seed))
+        found = run(diagonal(top), jax.random.key(seed), k=5)
         assert np.all(found.converged)
         np.testing.assert_allclose(found.values, top[:5], rtol=1e-3)
 

@@ -20,6 +20,8 @@ from models.priors import decay_scales, flat_scales, normal_scales
 from tests.models.geometry.cases import FAMILIES, landscape_of, target
 
 factors_of = jax.jit(kronecker_factors)
+# The other families have their known answers and invariances below.
+TWINS = ("categorical-reference", "heteroscedastic-gaussian", "student-t", "poisson", "negative-binomial")
 STRUCTURES = ("full", "diagonal", "kronecker", "last_layer")
 TRACED = ("diagonal", "kronecker")
 
@@ -138,7 +140,7 @@ def test_a_scale_of_the_noise_costs_its_own_occam_factor():
 # --- against dense twins ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", TWINS)
 def test_structures_of_dense_twins_are_the_formula_with_their_part_of_it(name):
     landscape, theta = landscape_of(FAMILIES[name], n=12, activation=jnp.tanh)
     assert_all_but_kronecker(point_of(landscape, theta))
@@ -155,7 +157,7 @@ def assert_all_but_kronecker(point):
         np.testing.assert_allclose(evidence(point, structure), expected, rtol=1e-10)
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", TWINS)
 def test_kronecker_factors_are_the_formula_with_their_dense_products(name):
     landscape, theta = landscape_of(FAMILIES[name], n=12, activation=jnp.tanh)
     point = point_of(landscape, theta)
@@ -177,7 +179,7 @@ def kronecker_twin(point):
     return twin
 
 
-@pytest.mark.parametrize("name", ["heteroscedastic-gaussian", "student-t"])
+@pytest.mark.parametrize("name", ["student-t"])
 def test_a_convnet_has_all_but_kronecker_factors(name):
     family, rng = FAMILIES[name], np.random.default_rng(1)
     model = build(lambda key: ConvolutionalNet((4, 2), family.n_outputs, (2,), 3, 4, jnp.tanh, key), family)

@@ -81,6 +81,14 @@ def test_what_is_not_applicable_is_said_in_one_row_for_each_point(points):
     assert "needs a proper prior" in scalar(found[0]).reason
 
 
+def test_a_point_without_the_measure_does_not_speak_for_the_others(points, monkeypatch):
+    mixed = [points[0]._replace(scales=np.full(points[0].theta.size, np.inf)), points[1]]
+    for backend in ("cpu", "gpu"):
+        monkeypatch.setattr(jax, "default_backend", lambda name=backend: name)
+        first, second = (scalar(found) for found in measure(mixed, ask("effective_dimension")))
+        assert (first.status, second.status) == ("not_applicable", "converged")
+
+
 def test_points_of_different_families_are_measured_by_one_function():
     landscape, theta = landscape_of(gaussian(), widths=())
     point = Point(landscape, theta, np.ones(theta.size), jax.random.key(0))

@@ -1,0 +1,97 @@
+"""A sweep's geometry as one HTML page that works offline."""
+
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from markupsafe import Markup
+
+from services import page
+from services.formatting import MISSING, format_estimate, format_number
+from services.geometry import words
+from services.geometry.document import Bounded, GeometryDocument, MeasureSummary, Ranking
+from services.geometry.evidence import GeometryEvidence
+from services.geometry.figures import geometry_figures
+
+# Solutions of a matrix with its numbers in a table.
+LARGEST_MATRIX = 12
+# Rows of a table that stands open.
+OPEN = 16
+
+
+def write_geometry_report(document: GeometryDocument, evidence: GeometryEvidence, path: Path) -> None:
+    """Write the page beside `path` and rename it.
+
+    Raises:
+        OSError: the folder is missing, full or not writable.
+    """
+    page.write_page(render_geometry_report(document, evidence), path)
+
+
+def render_geometry_report(document: GeometryDocument, evidence: GeometryEvidence) -> str:
+    """The page as text."""
+    filters = {
+        "bounded": _bounded,
+        "signed": lambda found: _bounded(found, "+.2f"),
+        "spread": _spread,
+        "with_error": _with_error,
+        "last": lambda path: path.rpartition(".")[2],
+        "median": median,
+        "moves": words.MOVES.__getitem__,
+    }
+    sections = [_section(document, evidence, i) for i in range(len(document.datasets))]
+    charts = any(section["charts"] for section in sections)
+    context = {"sections": sections, "charts": charts, "notes": words.RANKING_NOTES, "open_rows": OPEN}
+    return page.render_page("geometry.html", filters, document=document, **context)
+
+
+def _section(document: GeometryDocument, evidence: GeometryEvidence, i: int) -> dict[str, Any]:
+    """What the page says of one dataset."""
+    dataset = document.datasets[i]
+
+    def of(rows: Any) -> list[Any]:
+        return [row for row in rows if row.dataset == dataset]
+
+    rankings, measures, barriers = words.ranked(of(document.rankings)), of(document.measures), of(document.barriers)
+    charts = geometry_figures(document, evidence, dataset)
+    return {
+        "dataset": dataset,
+        "rankings": rankings,
+        "name": _named(rankings),
+        "reasons": list(dict.fromkeys(b.reason for r in rankings for b in (r.tau, r.psi, r.sign_error) if b.reason)),
+        "environments": any(row.worst_environment for row in rankings),
+        "groups": words.by_measure(measures),
+        "without": words.without_value(measures),
+        "effective": [row for row in of(document.effective) if row.kind != "baseline"],
+        "typical": words.shown_first(of(document.typical)),
+        "between": words.between_learners(barriers),
+        "methods": list(dict.fromkeys(matrix.method for matrix in barriers)),
+        "matrices": [matrix for matrix in barriers if len(matrix.labels) <= LARGEST_MATRIX],
+        "basins": of(document.basins),
+        "charts": page.embedded({f"{i}-{name}": chart for name, chart in charts.items()}),
+    }
+
+
+def _named(rankings: list[Ranking]) -> Any:
+    told = words.twins_of(rankings)
+    return lambda row: words.named(row.measure, row.component, told(row))
+
+
+def _bounded(found: Bounded, spec: str = ".2f") -> Markup:
+    """A statistic with its interval below."""
+    if found.value is None:
+        return Markup(MISSING)
+    bounds = None if found.lower is None or found.upper is None else f"{found.lower:{spec}} to {found.upper:{spec}}"
+    return page.above(f"{found.value:{spec}}", bounds or "")
+
+
+def _spread(row: Any) -> str:
+    """An interval or a range; empty where there is none."""
+    if row.lower is None or row.upper is None or getattr(row, "n_values", 2) == 1:
+        return ""
+    return page.minus(f"{format_number(row.lower)} to {format_number(row.upper)}")
+
+
+def _with_error(row: MeasureSummary) -> str:
+    value, error = format_estimate(row.median, row.standard_error)
+    return page.minus(f"{value} ± {error}" if error else value)
