@@ -62,7 +62,8 @@ def _negative(point: Point, settings: NegativeEigenvalues) -> Estimate:
     """The number of eigenvalues below zero by more than rounding, some 32 eps |H|; nearer to it they count as zero.
 
     All eigenvalues are computed for at most `DENSE_LIMIT` parameters. Beyond, the k smallest are searched for until one
-    is certified that is not negative; the count is NaN where none is, so if k or more are negative.
+    is certified that is not negative; the count is NaN where none is, so if k or more are negative. Rescaling layers is
+    a congruence of H, which leaves the signs alone (Sylvester), but moves small eigenvalues into the rounding and out.
     """
     hessian = Hessian(point.landscape, point.theta)
     if point.theta.size <= DENSE_LIMIT:

@@ -1,10 +1,10 @@
 """The extreme eigenpairs of a symmetric operator, each eigenvalue in a bracket that is as narrow as was asked for.
 
 By Lanczos in chains. The first chain is the Krylov space of a random vector. It may hold next to nothing of an
-eigenvector, and holds one copy of a repeated eigenvalue. So once its k largest Ritz values have settled, a probe begins,
-the chain of another random vector orthogonal to all that is spanned by then, which looks for what was missed. Ritz
-values are those of all chains together. A probe that finds something goes on, or gives way to the chain before,
-whichever promises more, until all has settled again and the next probe starts.
+eigenvector, and holds one copy of a repeated eigenvalue. So once its k largest Ritz values have settled, a probe looks
+for what was missed: the chain of another random vector, orthogonal to all that is spanned by then. Ritz values are
+those of all chains together. A probe that finds something goes on, or gives way to the chain before, whichever promises
+more, until all has settled again and the next probe starts.
 
 A chain works on B, which is A within the orthogonal complement of the chains before it, V. After t steps, with b_i the
 lengths that its vectors had before they were normalised and X the characteristic polynomial of its t x t matrix T:
@@ -138,7 +138,8 @@ def top_eigenpairs(
     of the rounding is returned as 0. The error of a value is about the square of its vector's, so take
     `residuals` for what is known of that. A NaN product ends the search unconverged.
 
-    Memory: (min(p, max_products) + 1) p numbers.
+    Memory: (min(p, max_products) + 2 ROOM) p numbers are reserved; more than ROOM p of them are used only by a search
+    that takes more than ROOM products.
 
     Args:
         operator: the symmetric p x p matrix A.

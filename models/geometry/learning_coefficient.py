@@ -74,18 +74,21 @@ class LocalChains(Chains):
 def judged(trace: Trace, factor: float, baseline: float) -> Estimate:
     """Factor times (mean of the trace - baseline), R-hat and effective sample size, with their standard errors.
 
-    The mean's error is sd / sqrt(ESS). Those of the diagnostics are by the jackknife over chains.
+    R-hat is the worse of the trace's and of the squared distances' from the start: chains that have not come round a
+    singular minimum agree about the loss long before they agree about how far they have strayed, and their mean is then
+    too low. The mean's error is sd / sqrt(ESS). Those of the diagnostics are by the jackknife over chains.
     """
     values = np.asarray(trace.values, np.float64)[:, :, None]
+    both = np.concatenate([values, np.asarray(trace.distances, np.float64)[:, :, None]], axis=2)
     chains = len(values)
 
     def diagnose(some: np.ndarray) -> np.ndarray:
         found = convergence(some)
-        return np.array([found.r_hat[0], found.ess_bulk[0] * chains / len(some)])
+        return np.array([np.max(found.r_hat), found.ess_bulk[0] * chains / len(some)])
 
-    r_hat, ess = diagnose(values)
+    r_hat, ess = diagnose(both)
     with np.errstate(invalid="ignore"):
-        without = np.stack([diagnose(np.delete(values, i, axis=0)) for i in range(chains)])
+        without = np.stack([diagnose(np.delete(both, i, axis=0)) for i in range(chains)])
         errors = np.sqrt((chains - 1) * np.var(without, axis=0))
     agree = r_hat <= MAX_R_HAT and ess >= MIN_ESS
     mean = factor * (float(np.mean(values)) - baseline) if agree else math.nan

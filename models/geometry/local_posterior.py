@@ -26,11 +26,13 @@ class Trace(NamedTuple):
 
     Attributes:
         values: (chains, draws) the traced number after warm-up.
+        distances: (chains, draws) squared distance from the start, likewise.
         acceptance: mean acceptance probability after warm-up.
         n_gradients: of all chains together, warm-up included.
     """
 
     values: Float[Array, "chains draws"]
+    distances: Float[Array, "chains draws"]
     acceptance: Float[Array, ""]
     n_gradients: Int[Array, ""]
 
@@ -104,7 +106,7 @@ def hamiltonian(
 
         return jax.lax.fori_loop(0, n, once, (state, momentum))
 
-    def transition(carry: tuple, each: tuple) -> tuple[tuple, tuple[Array, Array]]:
+    def transition(carry: tuple, each: tuple) -> tuple[tuple, tuple[Array, Array, Array]]:
         state, step, spread, metric = carry
         (adapts, collects, renews), n, i = each
         noise_key, accept_key = jax.random.split(jax.random.fold_in(momentum_key, i))
@@ -123,13 +125,13 @@ def hamiltonian(
         spread = _choose(collects, _widened(spread, state.position), spread)
         metric = jnp.where(renews, _variances(spread), metric)
         step, spread = _choose(renews, (_fresh_step(start.dtype), _fresh_spread(start)), (step, spread))
-        return (state, step, spread, metric), (state.traced, jnp.mean(accept))
+        return (state, step, spread, metric), (state.traced, _squared(state.position - start), jnp.mean(accept))
 
     begin = at(jnp.broadcast_to(start, (chains, start.size)))
     carry = (begin, _fresh_step(start.dtype), _fresh_spread(start), jnp.ones_like(start))
     each = (jax.tree.map(jnp.asarray, phase), n_steps, jnp.arange(warmup + draws))
-    _, (traced, accept) = jax.lax.scan(transition, carry, each)
-    return Trace(traced[warmup:].T, jnp.mean(accept[warmup:]), chains * (1 + jnp.sum(n_steps)))
+    _, (traced, apart, accept) = jax.lax.scan(transition, carry, each)
+    return Trace(traced[warmup:].T, apart[warmup:].T, jnp.mean(accept[warmup:]), chains * (1 + jnp.sum(n_steps)))
 
 
 def langevin(
@@ -157,14 +159,18 @@ def langevin(
         u = u + 0.5 * step_size * jax.vmap(drift)(u, keys[chains:]) + step_size**0.5 * noise
         return u, i
 
-    def draw(u: Array, i: Array) -> tuple[Array, Array]:
+    def draw(u: Array, i: Array) -> tuple[Array, tuple[Array, Array]]:
         u, _ = move(u, i)
-        return u, jax.vmap(traced)(u)
+        return u, (jax.vmap(traced)(u), _squared(u - start))
 
     u = jnp.broadcast_to(start, (chains, start.size))
     u, _ = jax.lax.scan(move, u, jnp.arange(warmup))
-    _, values = jax.lax.scan(draw, u, warmup + jnp.arange(draws))
-    return Trace(values.T, jnp.ones((), start.dtype), jnp.asarray(chains * (warmup + draws)))
+    _, (values, apart) = jax.lax.scan(draw, u, warmup + jnp.arange(draws))
+    return Trace(values.T, apart.T, jnp.ones((), start.dtype), jnp.asarray(chains * (warmup + draws)))
+
+
+def _squared(apart: Array) -> Float[Array, " chains"]:
+    return jnp.sum(jnp.square(apart), axis=1)
 
 
 # --- adaptation -------------------------------------------------------------------------------------------------------

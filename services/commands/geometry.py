@@ -40,7 +40,7 @@ def list_measures(
       basin measures sharpness_l2
     """
     from models.geometry.catalogue import CATALOGUE, ask
-    from services.geometry.terminal import print_catalogue, print_definition
+    from services.geometry.listing import print_catalogue, print_definition
 
     if name is None:
         print_catalogue(CATALOGUE.values(), Console())
@@ -145,7 +145,7 @@ def geometry(
         from services.geometry.report import write_geometry_report
 
         with writing_output(report):
-            write_geometry_report(document, gather_evidence(opened, sweep, rows), report)
+            write_geometry_report(document, gather_evidence(opened, rows), report)
 
 
 def audit(
@@ -167,7 +167,7 @@ def audit(
     place = workplace(store, 0, 0.0, None)
     asked = None if measures is None else parse_measures(measures)
     from services.auditing import audit_sweep
-    from services.geometry.terminal import print_audit
+    from services.geometry.audit_table import print_audit
     from services.measuring import wanted
     from services.store import Store
 

@@ -102,6 +102,7 @@ class Typical(Record):
     dataset: str
     measure: str
     component: str
+    settings: dict[str, Any]
     posterior: str
     estimate: str
     ratio: Number

@@ -52,9 +52,8 @@ class GeometryEvidence:
     profiles: pl.DataFrame = field(default_factory=partial(pl.DataFrame, schema=PROFILES))
 
 
-def gather_evidence(store: Store, sweep: str, rows: Rows) -> GeometryEvidence:
+def gather_evidence(store: Store, rows: Rows) -> GeometryEvidence:
     """Take the values from the rows of the sweep, and read what is drawn of its curves from the store."""
-    del sweep  # the rows are its own
     labels = rows.runs.select("run_key", "dataset", "learner", "kind", run=_label(rows.runs))
     return GeometryEvidence(_values(rows, labels), _profiles(store, labels))
 
@@ -82,14 +81,15 @@ def _values(rows: Rows, labels: pl.DataFrame) -> pl.DataFrame:
 
 
 def _profiles(store: Store, labels: pl.DataFrame) -> pl.DataFrame:
-    """The first runs of each learner, at the point estimate or the first draw, under the settings first in order."""
+    """Of each learner the first runs, at the point estimate or the first draw, by the settings with most curves."""
     curves = store.scan("profiles").filter(pl.col("measure").is_in(list(CURVES))).join(labels.lazy(), on="run_key")
-    own = ["dataset", "measure", "learner"]
-    there = curves.select(*own, "run_key", "run", "draw", "settings").unique().collect()
-    first = there.filter(pl.col("settings") == pl.col("settings").min().over("dataset", "measure"))
-    first = first.filter(pl.col("draw") == pl.col("draw").min().over("measure", "run_key")).sort(*own, "run", "run_key")
+    keys, own = ["run_key", "measure", "settings", "draw"], ["dataset", "measure", "learner"]
+    there = curves.select(*own, "run", *(key for key in keys if key != "measure")).unique().collect()
+    amounts = there.group_by("dataset", "measure", "settings").len().sort("len", "settings", descending=[True, False])
+    usual = amounts.unique(["dataset", "measure"], keep="first", maintain_order=True)
+    alike = there.join(usual, on=["dataset", "measure", "settings"], how="semi")
+    vectors = alike.filter(pl.col("draw") == pl.col("draw").min().over("measure", "run_key"))
     most = pl.col("measure").replace_strict(CURVES, return_dtype=pl.Int64)
-    chosen = first.filter(pl.int_range(pl.len()).over(own) < most).select("run_key", "measure", "settings", "draw")
-    keys = ["run_key", "measure", "settings", "draw"]
+    chosen = vectors.sort(*own, "run", "run_key").filter(pl.int_range(pl.len()).over(own) < most)
     points = curves.join(chosen.lazy(), on=keys, how="semi").unique([*keys, "x", "y"])
     return points.sort(*own, "run", "x", "y").select(*PROFILES).collect()

@@ -22,7 +22,7 @@ from services.charts import (
     shape,
     tips,
 )
-from services.geometry.document import EffectiveCounts, GeometryDocument, Ranking
+from services.geometry.document import EffectiveCounts, GeometryDocument, MeasureSummary, Ranking
 from services.geometry.evidence import GeometryEvidence
 from services.geometry.loss_figures import barrier_chart, density_chart, slice_chart, surface_chart
 from services.geometry.words import named, ranked, twins_of
@@ -53,7 +53,7 @@ def geometry_figures(
         for measure in ("loss_slice", "loss_surface", "hessian_spectral_density")
     )
     against = gap_frame(rankings[:BEST], values)
-    strips = strip_frame(rankings, values)
+    strips = strip_frame([row for row in document.measures if row.dataset == dataset], rankings, values)
     counts = effective_frame([row for row in document.effective if row.dataset == dataset])
     matrices = [matrix for matrix in document.barriers if matrix.dataset == dataset]
     first = [matrix for matrix in matrices if matrix.split == min(m.split for m in matrices)]
@@ -137,7 +137,7 @@ def gap_frame(rankings: Sequence[Ranking], values: pl.DataFrame) -> pl.DataFrame
     return joined.filter(_spread(MAX_POINTS).over("title"))
 
 
-def _key(row: Ranking) -> tuple[str, str, str]:
+def _key(row: Ranking | MeasureSummary) -> tuple[str, str, str]:
     return row.measure, row.component, settings_text(row.settings)
 
 
@@ -224,8 +224,8 @@ def effective_chart(frame: pl.DataFrame) -> alt.TopLevelMixin:
     )
 
 
-def strip_frame(rankings: Sequence[Ranking], values: pl.DataFrame) -> pl.DataFrame:
-    """Values of the measures that were taken both at draws and at point estimates, at most `MAX_POINTS` of each.
+def strip_frame(measures: Sequence[MeasureSummary], rankings: Sequence[Ranking], values: pl.DataFrame) -> pl.DataFrame:
+    """Values of the measures that were taken both at draws and at point estimates, at most `MAX_POINTS` of a learner.
 
     Whole measures come before their components, and those that rank runs best before others.
     """
@@ -233,7 +233,9 @@ def strip_frame(rankings: Sequence[Ranking], values: pl.DataFrame) -> pl.DataFra
     both = of.group_by(KEY, maintain_order=True).agg(pl.col("at").n_unique()).filter(pl.col("at") > 1).drop("at")
     place = {_key(row): i for i, row in enumerate(rankings)}
     chosen = sorted(both.iter_rows(), key=lambda key: (key[1] != "", place.get(key, len(place))))[:STRIPS]
-    titled = [(*key, named(*key[:2])) for key in chosen]
+    told = twins_of(measures)
+    titles = {_key(row): named(row.measure, row.component, told(row)) for row in measures}
+    titled = [(*key, titles[key]) for key in chosen]
     wanted = pl.DataFrame(titled, schema=dict.fromkeys((*KEY, "title"), pl.String), orient="row")
     rows = wanted.join(of, on=KEY, maintain_order="left_right")
     kept = rows.filter(_spread(MAX_POINTS // 2).over("title", "at", "learner"))

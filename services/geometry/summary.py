@@ -278,7 +278,7 @@ def _typical(rows: Rows) -> Iterator[Typical]:
 def _compared(
     dataset: Any, key: Sequence[Any], posterior: Any, optimum: Any, draws: pl.DataFrame, optima: pl.DataFrame
 ) -> Typical:
-    measure, component, _ = key
+    measure, component, settings = key
     chain = pl.concat_str("run_key", (pl.col("draw") // pl.col("chain_length")).cast(pl.String), separator=" ")
     chains = draws.select(chain.rank("dense"))[:, 0].to_numpy() - 1
     found = typical_against_optimum(draws["value"].to_numpy(), chains, optima["value"].to_numpy())
@@ -289,6 +289,7 @@ def _compared(
         dataset=dataset,
         measure=measure,
         component=component,
+        settings=json.loads(settings),
         posterior=posterior,
         estimate=optimum,
         ratio=ratio,

@@ -1,22 +1,15 @@
-"""A sweep's geometry on a terminal: measures, which of them tells, effective numbers, barriers; and the audit."""
+"""A sweep's geometry on a terminal: measures, which of them tells, effective numbers, barriers."""
 
 from collections.abc import Callable, Iterable, Sequence
-from itertools import groupby
 from statistics import median
 
-import numpy as np
-from rich import box
 from rich.console import Console
 from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
-from models.geometry.definition import Definition
 from services.document import Estimate
 from services.formatting import MISSING, format_estimate, format_number, format_probability, printable
 from services.geometry.document import (
-    AuditDocument,
-    AuditRow,
     Barriers,
     BasinShare,
     Bounded,
@@ -73,9 +66,10 @@ def print_geometry(document: GeometryDocument, console: Console) -> None:
         console.print(Text(f"Nothing is measured yet: basin measure {document.sweep}"))
 
 
-def _show(
+def show(
     title: str, columns: Sequence[Column], rows: Sequence[object], console: Console, notes: Iterable[str] = ()
 ) -> None:
+    """Print rows in as few tables as the width allows, and notes beneath."""
     for table in stack(title, columns, rows, console, NAME_WIDTH):
         console.print()
         console.print(table)
@@ -99,7 +93,7 @@ def _print_measures(rows: Sequence[MeasureSummary], dataset: str, console: Conso
         notes.insert(1, "Cost: curvature products and gradients that one value took.")
     if groups:
         columns = _WIDE_COLUMNS if console.width >= WIDE else _COLUMNS
-        _show(f"Measures on {dataset}", columns, [line for group in groups for line in _lines(group)], console, notes)
+        show(f"Measures on {dataset}", columns, [line for group in groups for line in _lines(group)], console, notes)
     else:
         print_section(console, f"Measures on {dataset}", notes[-len(without_value(rows)) :], "bold")
 
@@ -161,7 +155,7 @@ def _print_rankings(rows: Sequence[Ranking], dataset: str, console: Console) -> 
         *_more(rows),
         *dict.fromkeys(b.reason for r in shown for b in (r.tau, r.psi, r.information, r.sign_error) if b.reason),
     ]
-    _show(f"Which measure tells who generalises, on {dataset}", columns, shown, console, notes)
+    show(f"Which measure tells who generalises, on {dataset}", columns, shown, console, notes)
 
 
 def _more(rows: Sequence[object]) -> list[str]:
@@ -193,7 +187,7 @@ def _print_effective(rows: Sequence[EffectiveCounts], dataset: str, console: Con
         Column(Cell("2 x learning", "coefficient"), lambda row: _estimate(row.learning_coefficient)),
     ]
     note = "± over splits and seeds. p_loo is of posteriors, the others of point estimates."
-    _show(f"Effective numbers of parameters on {dataset}", columns, rows, console, [note])
+    show(f"Effective numbers of parameters on {dataset}", columns, rows, console, [note])
 
 
 def _estimate(estimate: Estimate) -> Cell:
@@ -202,11 +196,11 @@ def _estimate(estimate: Estimate) -> Cell:
 
 
 def _print_typical(rows: Sequence[Typical], dataset: str, console: Console) -> None:
-    rows = shown_first(rows)
+    rows, told = shown_first(rows), twins_of(rows)
     if not rows:
         return
     columns = [
-        Column(Cell("measure"), lambda t: Cell(named(t.measure, t.component))),
+        Column(Cell("measure"), lambda t: Cell(named(t.measure, t.component, told(t)))),
         Column(Cell("draws of", "at optima of"), lambda t: Cell(printable(t.posterior), printable(t.estimate))),
         Column(Cell("ratio", "95 % interval"), _ratio),
     ]
@@ -214,7 +208,7 @@ def _print_typical(rows: Sequence[Typical], dataset: str, console: Console) -> N
         "Median over draws, over the median over point estimates of the same net; the interval is over chains.",
         *_more(rows),
     ]
-    _show(f"The posterior's typical set against optima on {dataset}", columns, rows[:AT_MOST], console, notes)
+    show(f"The posterior's typical set against optima on {dataset}", columns, rows[:AT_MOST], console, notes)
 
 
 def _ratio(t: Typical) -> Cell:
@@ -235,7 +229,7 @@ def _print_barriers(rows: Sequence[Barriers], dataset: str, console: Console) ->
         first = Column(Cell("solution"), lambda row: Cell(row[0]))
         labels = (f"{i + 1} {printable(label)}" for i, label in enumerate(matrix.labels))
         title = f"Barriers on {dataset}, split {matrix.split}, {matrix.method} (nats per row)"
-        _show(title, [first, *numbers], list(zip(labels, matrix.barriers, strict=True)), console)
+        show(title, [first, *numbers], list(zip(labels, matrix.barriers, strict=True)), console)
 
 
 def _print_between(rows: Sequence[Barriers], dataset: str, console: Console) -> None:
@@ -252,7 +246,7 @@ def _print_between(rows: Sequence[Barriers], dataset: str, console: Console) -> 
         "The highest that the loss on a path rises above the line between its ends' losses: median, below it the "
         f"largest, over {splits} split{'' if splits == 1 else 's'}. Each pair: --json."
     )
-    _show(f"Barriers on {dataset} (nats per row)", columns, pairs, console, [note])
+    show(f"Barriers on {dataset} (nats per row)", columns, pairs, console, [note])
 
 
 def _median_of(method: str) -> Callable[[Between], Cell]:
@@ -279,83 +273,4 @@ def _print_basins(rows: Sequence[BasinShare], dataset: str, console: Console) ->
         Column(Cell("draws"), lambda b: Cell(f"{b.n_draws:,}")),
     ]
     note = f"In the basin: a barrier of at most {rows[0].threshold:g} nats per row to some estimate (--threshold)."
-    _show(f"Draws in the basins of point estimates on {dataset}", columns, rows, console, [note])
-
-
-# --- the catalogue ----------------------------------------------------------------------------------------------------
-
-
-def print_catalogue(definitions: Iterable[Definition], console: Console) -> None:
-    """Print every measure with what it is."""
-    table = Table(
-        "measure", "moves", "about", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False
-    )
-    for d in definitions:
-        table.add_row(Text(d.name), Text(MOVES[d.invariance]), Text(d.about, style="dim"))
-    console.print(table)
-    console.print()
-    console.print(
-        "Moves: when the layers of a ReLU net are rescaled, which leaves its function alone.\n"
-        "Settings of one: basin measures NAME",
-        highlight=False,
-    )
-
-
-def print_definition(definition: Definition, console: Console) -> None:
-    """Print one measure with its settings and their defaults."""
-    facts = {
-        "measure": definition.name,
-        "family": definition.family,
-        "about": definition.about,
-        "larger is": definition.larger,
-        "left alone by": "nothing" if definition.invariance == "none" else definition.invariance,
-    }
-    grid = Table(box=None, show_header=False, pad_edge=False)
-    for name, value in facts.items():
-        grid.add_row(Text(name, style="dim"), Text(value))
-    defaults = definition.settings()
-    for name in definition.settings.model_fields:
-        grid.add_row(Text("setting", style="dim"), Text(f"{name}: {getattr(defaults, name)}"))
-    console.print(grid)
-    if definition.settings.model_fields:
-        console.print()
-        console.print(Text(" ".join((definition.settings.__doc__ or "").split()), style="dim"))
-
-
-# --- the audit --------------------------------------------------------------------------------------------------------
-
-
-def print_audit(document: AuditDocument, console: Console) -> None:
-    """Print what rescaling and permuting move, a table for each learner."""
-    for (dataset, learner), group in groupby(document.rows, key=lambda row: (row.dataset, row.learner)):
-        rows = list(group)
-        by_measure = [
-            (key, list(mine)) for key, mine in groupby(rows, key=lambda row: named(row.measure, row.component))
-        ]
-        columns = [
-            Column(Cell("measure"), lambda item: Cell(item[0])),
-            Column(Cell("at the", "estimate"), lambda item: Cell(format_number(item[1][0].before, 4))),
-            Column(Cell("rescaled", "largest change"), lambda item: _moved(item[1], rescaled=True)),
-            Column(Cell("permuted"), lambda item: _moved(item[1], rescaled=False)),
-            Column(Cell("as", "declared"), lambda item: Cell(_agreement(item[1]))),
-        ]
-        reasons = dict.fromkeys(f"{row.measure}: {row.reason}" for row in rows if row.reason)
-        _show(f"Audit of {learner} on {dataset}", columns, by_measure, console, reasons)
-    console.print()
-    console.print(Text(document.applies, style="dim"))
-
-
-def _moved(rows: Sequence[AuditRow], *, rescaled: bool) -> Cell:
-    mine = [row for row in rows if row.moved is not None and (row.alpha is not None) == rescaled]
-    if not mine:
-        return Cell(MISSING)
-    if not any(row.moved for row in mine):
-        return Cell("stays")
-    factors = [row.after / row.before for row in mine if row.moved and row.before and row.after is not None]
-    worst = max(factors, key=lambda f: abs(np.log(f)) if f > 0 else np.inf, default=None)
-    return Cell("moves", "" if worst is None else f"x {format_number(worst)}")
-
-
-def _agreement(rows: Sequence[AuditRow]) -> str:
-    found = [row.agrees for row in rows if row.agrees is not None]
-    return MISSING if not found else "yes" if all(found) else "NO"
+    show(f"Draws in the basins of point estimates on {dataset}", columns, rows, console, [note])

@@ -22,14 +22,17 @@ def named(measure: str, component: str = "", settings: str = "") -> str:
     return measure + (f" [{component}]" if component else "") + (f", {settings}" if settings else "")
 
 
-def twins_of(rows: Iterable[MeasureSummary] | Iterable[Ranking]) -> Callable[[MeasureSummary | Ranking], str]:
+Row = MeasureSummary | Ranking | Typical
+
+
+def twins_of(rows: Iterable[Row]) -> Callable[[Row], str]:
     """The settings of a measure that tell it from its twins: those in which a row of the same measure differs."""
     values: dict[tuple[str, str], set[str]] = {}
     for row in rows:
         for key, value in row.settings.items():
             values.setdefault((row.measure, key), set()).add(str(value))
 
-    def told(row: MeasureSummary | Ranking) -> str:
+    def told(row: Row) -> str:
         return ", ".join(
             f"{key} {value}" for key, value in row.settings.items() if len(values.get((row.measure, key), ())) > 1
         )

@@ -1,56 +1,13 @@
 import base64
 import hashlib
 import json
-import os
-import shutil
-import subprocess
-from html.parser import HTMLParser
-from pathlib import Path
 
 import pytest
 
 from services.document import DatasetFacts
 from services.report import render_report, write_report
 from tests.services.documents import digits_document, evidence_of, real_document
-
-EVIL = "</script><script>document.title='taken'</script><img src=x onerror=alert(1)>\"'&amp;"
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-
-
-class Page(HTMLParser):
-    """Start tags with their attributes, the text outside scripts, and the scripts."""
-
-    def __init__(self, html: str):
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.scripts: list[tuple[dict[str, str | None], str]] = []
-        self.texts: list[str] = []
-        self._raw: str | None = None
-        self.feed(html)
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        self._raw = tag if tag in ("script", "style") else None
-        if tag == "script":
-            self.scripts.append((dict(attrs), ""))
-
-    def handle_endtag(self, tag):
-        self._raw = None
-
-    def handle_data(self, data):
-        if self._raw == "script":
-            attrs, text = self.scripts[-1]
-            self.scripts[-1] = (attrs, text + data)
-        elif self._raw is None:
-            self.texts.append(data)
-
-    @property
-    def text(self) -> str:
-        return " ".join(" ".join(self.texts).split())
-
-    @property
-    def specs(self) -> list[dict]:
-        return [json.loads(text) for attrs, text in self.scripts if attrs.get("type") == "application/json"]
+from tests.services.pages import EVIL, Page, in_browser, needs_a_browser
 
 
 @pytest.fixture(scope="module")
@@ -152,23 +109,8 @@ def test_the_file_holds_the_page_and_nothing_is_left_aside(tmp_path, html):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def in_browser(html: str, folder: Path, width: int) -> str:
-    """The page's DOM after its scripts have run, by a real browser."""
-    page = folder / "page.html"
-    page.write_text(html, encoding="utf-8")
-    options = (
-        "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-        f"--disable-component-update --disable-sync --virtual-time-budget=20000 --window-size={width},2000 --dump-dom"
-    )
-    command = [CHROMIUM, *options.split(), f"--user-data-dir={folder / 'profile'}", page.as_uri()]
-    done = subprocess.run(
-        command, capture_output=True, timeout=240, env={**os.environ, "HOME": str(folder)}, check=True
-    )
-    return done.stdout.decode()
-
-
 @pytest.mark.slow
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine to open the page with")
+@needs_a_browser
 @pytest.mark.parametrize("width", [1280, 500])
 def test_a_browser_draws_every_chart(tmp_path, html, width):
     dom = in_browser(html, tmp_path, width)
@@ -179,7 +121,7 @@ def test_a_browser_draws_every_chart(tmp_path, html, width):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine to open the page with")
+@needs_a_browser
 def test_a_browser_runs_nothing_that_stands_in_a_name(tmp_path, evil_html):
     dom = in_browser(evil_html, tmp_path, 1280)
     tags = Page(dom).tags

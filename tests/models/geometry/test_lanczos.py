@@ -24,8 +24,8 @@ SPECTRA = {
     "indefinite": [*np.linspace(-200, 100, 60)],
     "negative": [*-np.linspace(1, 100, 60)],
     "rank-3": [5.0, 3.0, 1.0] + [0.0] * 57,
-    "zero": [0.0] * 20,
-    "identity": [5.0] * 20,
+    "zero": [0.0] * 60,
+    "identity": [5.0] * 60,
     "small": [3.0, 2.0, -1.0],
     "one": [3.0],
     "one-negative": [-3.0],
@@ -43,7 +43,7 @@ def _float64():
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-@pytest.mark.parametrize("k", [1, 2, 5])
+@pytest.mark.parametrize("k", [1, 5])
 @pytest.mark.parametrize("name", SPECTRA)
 def test_the_largest_are_found_within_their_brackets(name, k, seed):
     truth = np.sort(SPECTRA[name])[::-1][:k]
@@ -208,10 +208,6 @@ def test_float32_net_of_many_inputs_meets_its_float64_twin():
         found = run(Hessian(landscape, theta), jax.random.key(0), k=5)
         assert found.values.dtype == jnp.float32
     wide = Landscape(landscape.model, landscape.x.astype(jnp.float64), landscape.y)
-    precise = run(Hessian(wide, theta.astype(jnp.float64)), jax.random.key(5), k=5, tolerance=1e-6, max_products=200)
-    assert np.all(precise.converged)
-    claimed = np.asarray(found.converged)
-    assert claimed[0]
-    np.testing.assert_allclose(
-        np.asarray(found.values, np.float64)[claimed], np.asarray(precise.values)[claimed], rtol=1e-3
-    )
+    truth = np.linalg.eigvalsh(dense_hessian(wide, theta.astype(jnp.float64)))[::-1][:5]
+    assert np.all(found.converged)
+    np.testing.assert_allclose(found.values, truth, rtol=1e-3)

@@ -129,15 +129,18 @@ def test_chains_that_disagree_have_no_value_but_say_how_much(quadratic):
 
 def test_few_effective_draws_have_no_value_even_where_chains_agree():
     draws = np.random.default_rng(0).normal(size=(4, 400))
-    trace = Trace(jnp.asarray(draws), jnp.ones(()), jnp.asarray(7))
+    trace = Trace(jnp.asarray(draws), jnp.asarray(draws[:, ::-1]), jnp.ones(()), jnp.asarray(7))
     good = judged(trace, 2.0, 0.5)
     np.testing.assert_allclose(good.value[0], 2.0 * (draws.mean() - 0.5))
     np.testing.assert_allclose(good.standard_error[0], 2.0 * draws.std() / 40, rtol=0.1)
-    few = judged(trace._replace(values=trace.values[:, :10]), 2.0, 0.5)
+    few = judged(trace._replace(values=trace.values[:, :10], distances=trace.distances[:, :10]), 2.0, 0.5)
     assert np.isnan(few.value[0])
     assert few.value[2] < 100
     broken = judged(trace._replace(values=trace.values.at[0, 0].set(jnp.nan)), 2.0, 0.5)
     assert np.isnan(broken.value[0])
+    apart = judged(trace._replace(distances=trace.distances + jnp.arange(4.0)[:, None]), 2.0, 0.5)
+    assert np.isnan(apart.value[0])
+    assert apart.value[1] > 1.05
     constant = judged(trace._replace(values=jnp.ones((4, 400))), 2.0, 0.5)
     assert np.isnan(constant.value[0])
 
@@ -151,7 +154,7 @@ def test_the_diagnostics_errors_are_their_spread_over_repeats():
         walk = np.zeros_like(noise)
         for t in range(1, 300):
             walk[:, t] = 0.8 * walk[:, t - 1] + noise[:, t]
-        estimate = judged(Trace(jnp.asarray(walk), jnp.ones(()), jnp.asarray(1)), 1.0, 0.0)
+        estimate = judged(Trace(jnp.asarray(walk), jnp.asarray(walk), jnp.ones(()), jnp.asarray(1)), 1.0, 0.0)
         found.append([estimate.value[1:], estimate.standard_error[1:]])
     values, errors = np.moveaxis(np.array(found), 1, 0)
     np.testing.assert_allclose(np.sqrt(np.mean(errors**2, axis=0)), values.std(axis=0), rtol=0.6)

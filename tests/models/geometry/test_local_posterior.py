@@ -15,7 +15,6 @@ from models.geometry.local_posterior import TARGET_MALA, hamiltonian, langevin
 
 ROWS = 1e4
 TEMPERED = ROWS / np.log(ROWS)
-N_BETA = 1e4  # of the deep linear nets
 
 
 @pytest.fixture(autouse=True)
@@ -122,9 +121,35 @@ def deep_linear(widths: tuple[int, ...], rank: int):
     return potential, np.concatenate([(np.eye(*shape) * (np.arange(shape[1]) < rank)).ravel() for shape in shapes])
 
 
-@functools.cache
-def of_deep_linear(widths: tuple[int, ...], rank: int) -> Found:
-    return coefficient(*deep_linear(widths, rank), n_beta=N_BETA, warmup=1000, max_leapfrog=32)
+def gibbs_oracle(widths: tuple[int, ...], rank: int, n_beta: float, chains: int = 100, sweeps: int = 700) -> Found:
+    """N beta E[K] under N(0, 1) by Gibbs sampling, which needs no tuning: each layer is Gaussian given the others.
+
+    With K = |L W R - B|^2 / 2 and the singular vectors of L and R as coordinates the entries of W are independent, of
+    precision 1 + t s_i^2 s_j^2. Chains are independent, and so their means tell the error.
+    """
+    rng = np.random.default_rng(0)
+    truth = np.eye(widths[-1], widths[0]) * (np.arange(widths[0]) < rank)
+    shapes = list(zip(widths[1:], widths[:-1], strict=True))
+    layers = [np.tile(np.eye(*shape) * (np.arange(shape[1]) < rank), (chains, 1, 1)) for shape in shapes]
+
+    def product(some, size):
+        return functools.reduce(lambda matrix, layer: layer @ matrix, some, np.tile(np.eye(size), (chains, 1, 1)))
+
+    found = []
+    for _ in range(sweeps):
+        for i, shape in enumerate(shapes):
+            u, s, vt = np.linalg.svd(product(layers[i + 1 :], shape[0]))
+            p, q, wt = np.linalg.svd(product(layers[:i], widths[0]))
+            scale, pull = np.zeros((2, chains, *shape))
+            scale[:, : s.shape[1], : q.shape[1]] = s[:, :, None] * q[:, None, :]
+            aligned = u.swapaxes(1, 2) @ truth @ wt.swapaxes(1, 2)
+            pull[:, : s.shape[1], : q.shape[1]] = aligned[:, : s.shape[1], : q.shape[1]]
+            precision = 1.0 + n_beta * scale**2
+            entries = n_beta * scale * pull / precision + rng.normal(size=precision.shape) / np.sqrt(precision)
+            layers[i] = vt.swapaxes(1, 2) @ entries @ p.swapaxes(1, 2)
+        found.append(0.5 * n_beta * np.sum((product(layers, widths[0]) - truth) ** 2, axis=(1, 2)))
+    means = np.mean(found[sweeps // 7 :], axis=0)
+    return Found(float(means.mean()), float(means.std(ddof=1) / np.sqrt(chains)))
 
 
 @pytest.mark.parametrize(
@@ -138,42 +163,29 @@ def of_deep_linear(widths: tuple[int, ...], rank: int) -> Found:
     ],
 )
 def test_deep_linear_nets_have_aoyagis_coefficients(widths, rank, limit, multiplicity):
-    """The free energy is lambda log t - (m - 1) log log t + O(1), so t E[K], its slope in log t, approaches
+    """At n = 1e4 the chains meet the finite-n value, which is the coefficient but for what the multiplicity leaves.
+
+    The free energy is lambda log t - (m - 1) log log t + O(1), and t E[K], its slope in log t, so approaches
     lambda - (m - 1) / log t.
     """
-    found = of_deep_linear(widths, rank)
-    truth = limit - (multiplicity - 1) / np.log(N_BETA)
-    assert found.error < 0.03 * limit
-    assert abs(found.mean - truth) < 0.05 * limit + 3 * found.error
+    oracle = gibbs_oracle(widths, rank, TEMPERED)
+    assert oracle.error < 0.005 * limit
+    assert oracle.mean == pytest.approx(limit - (multiplicity - 1) / np.log(TEMPERED), rel=0.05)
+    found = coefficient(*deep_linear(widths, rank), warmup=1000, max_leapfrog=64, target=0.95)
+    assert found.error < 0.02 * limit
+    assert abs(found.mean - oracle.mean) < 3 * np.hypot(found.error, oracle.error)
 
 
-def two_layer_oracle(widths: tuple[int, int, int], rank: int, n_beta: float) -> Found:
-    """N beta E[K] of a two-layer net under N(0, 1): exact in W_2 given W_1, Monte Carlo over W_1.
-
-    Given W_1 = A a row of W_2 has the Gaussian integral det(I + t A A')^(-1/2) exp(-t/2 b' (I + t A'A)^-1 b), b its
-    row of the truth; the expectation of t K is minus the derivative of its logarithm by log t.
-    """
-    d, h, k = widths
-    rng = np.random.default_rng(0)
-    a = rng.normal(size=(400_000, h, d))
-    gram = np.einsum("nij,nik->njk", a, a)
-    values, vectors = np.linalg.eigh(gram)
-    values = np.maximum(values, 0.0)
-    along = np.sum(vectors[:, :rank, :] ** 2, axis=1)  # truth = the first `rank` unit vectors
-    shrink = 1.0 / (1.0 + n_beta * values)
-    log_weight = 0.5 * k * np.sum(np.log(shrink), axis=1) - 0.5 * n_beta * np.sum(along * shrink, axis=1)
-    weight = np.exp(log_weight - log_weight.max())
-    weight /= weight.sum()
-    inside = 0.5 * k * np.sum(1.0 - shrink, axis=1) + 0.5 * n_beta * np.sum(along * shrink**2, axis=1)
-    mean = float(weight @ inside)
-    return Found(mean, float(np.sqrt(np.sum((weight * (inside - mean)) ** 2))))
-
-
-@pytest.mark.parametrize(("widths", "rank"), [((2, 2, 2), 0), ((2, 2, 2), 1)])
-def test_two_layer_nets_meet_their_value_at_finite_n(widths, rank):
-    truth, found = two_layer_oracle(widths, rank, N_BETA), of_deep_linear(widths, rank)
-    assert truth.error < 0.03 * truth.mean
-    assert abs(found.mean - truth.mean) < 3 * np.hypot(found.error, truth.error)
+def test_the_gibbs_oracle_meets_a_quadrature_over_singular_values():
+    """Two layers of widths 2 and a truth of 0: only the singular values of the first layer are left to integrate."""
+    s = np.exp(np.linspace(-30, 2.5, 2001))
+    log_weight = np.log(s) - 0.5 * s**2 - np.log1p(TEMPERED * s**2)
+    weight = np.exp(log_weight[:, None] + log_weight) * np.abs(s[:, None] ** 2 - s**2)
+    inside = TEMPERED * s**2 / (1 + TEMPERED * s**2)
+    truth = np.sum(weight * (inside[:, None] + inside)) / np.sum(weight)
+    oracle = gibbs_oracle((2, 2, 2), 0, TEMPERED)
+    assert truth == pytest.approx(1.5, rel=0.05)
+    assert abs(oracle.mean - truth) < 3 * oracle.error < 0.02
 
 
 # --- standard errors, and what breaks ---------------------------------------------------------------------------------
