@@ -126,7 +126,7 @@ class Barriers(Record):
 
 
 class BasinShare(Record):
-    """How many posterior draws lie in the basin of a learner's point estimates."""
+    """How many posterior draws lie in the basin of a learner's point estimates, by the straight ways to them."""
 
     dataset: str
     posterior: str

@@ -53,7 +53,10 @@ def geometry_figures(
         for measure in ("loss_slice", "loss_surface", "hessian_spectral_density")
     )
     against = gap_frame(rankings[:BEST], values)
-    strips = strip_frame([row for row in document.measures if row.dataset == dataset], rankings, values)
+    # Only draws and optima of one net have a common measure; the document says which those are.
+    pairs = [row for row in document.typical if row.dataset == dataset]
+    compared = values.filter(pl.col("learner").is_in({name for row in pairs for name in (row.posterior, row.estimate)}))
+    strips = strip_frame([row for row in document.measures if row.dataset == dataset], rankings, compared)
     counts = effective_frame([row for row in document.effective if row.dataset == dataset])
     matrices = [matrix for matrix in document.barriers if matrix.dataset == dataset]
     first = [matrix for matrix in matrices if matrix.split == min(m.split for m in matrices)]

@@ -9,7 +9,7 @@ from markupsafe import Markup
 from services import page
 from services.formatting import MISSING, format_estimate, format_number
 from services.geometry import words
-from services.geometry.document import Bounded, GeometryDocument, MeasureSummary, Ranking
+from services.geometry.document import Bounded, GeometryDocument, MeasureSummary, Ranking, Typical
 from services.geometry.evidence import GeometryEvidence
 from services.geometry.figures import geometry_figures
 
@@ -64,6 +64,7 @@ def _section(document: GeometryDocument, evidence: GeometryEvidence, i: int) -> 
         "without": words.without_value(measures),
         "effective": [row for row in of(document.effective) if row.kind != "baseline"],
         "typical": words.shown_first(of(document.typical)),
+        "compared": _named(of(document.typical)),
         "between": words.between_learners(barriers),
         "methods": list(dict.fromkeys(matrix.method for matrix in barriers)),
         "matrices": [matrix for matrix in barriers if len(matrix.labels) <= LARGEST_MATRIX],
@@ -72,8 +73,8 @@ def _section(document: GeometryDocument, evidence: GeometryEvidence, i: int) -> 
     }
 
 
-def _named(rankings: list[Ranking]) -> Any:
-    told = words.twins_of(rankings)
+def _named(rows: list[Ranking] | list[Typical]) -> Any:
+    told = words.twins_of(rows)
     return lambda row: words.named(row.measure, row.component, told(row))
 
 

@@ -350,7 +350,9 @@ def _names(runs: pl.DataFrame) -> dict[str, tuple[str, str]]:
 def _basins(rows: Rows, threshold: float) -> Iterator[BasinShare]:
     lengths = rows.runs.select("run_key", chain_length="n_draws")
     learners = rows.runs.select(other_run_key="run_key", estimate="learner")
-    drawn = rows.connections.filter((pl.col("draw") >= 0) & (pl.col("other_draw") == -1))
+    # A trained curve gets round nearly everything, so that it says nothing of a basin.
+    straight = pl.col("method") != "bezier"
+    drawn = rows.connections.filter((pl.col("draw") >= 0) & (pl.col("other_draw") == -1) & straight)
     of = drawn.join(lengths, on="run_key").join(learners, on="other_run_key")
     for (dataset, posterior, optimum, method), pairs in of.group_by(
         "dataset", "learner", "estimate", "method", maintain_order=True

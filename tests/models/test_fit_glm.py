@@ -76,7 +76,7 @@ def test_it_is_judged_as_a_posterior(sampled):
     assert sum(name == "hessian_trace" for _, name in measures) == 12
     progress = [event for event in events if isinstance(event, Progress)]
     assert all(0 <= event.done <= event.total for event in progress)
-    assert {e.phase: (e.done, e.total) for e in progress} == {"draws": (5200, 5200), "measures": (12, 12)}
+    assert {e.phase: (e.done, e.total) for e in progress} == {"draws": (5200, 5200), "measures": (24, 24)}
 
 
 def test_compiling_is_not_counted_twice(sampled):

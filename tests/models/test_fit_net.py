@@ -173,7 +173,7 @@ def test_progress_of_sampling_ends_at_its_total(sampled):
     progress = [event for event in events if isinstance(event, Progress)]
     assert all(0 <= event.done <= event.total for event in progress)
     last = {event.phase: (event.done, event.total) for event in progress}
-    assert last == {"epochs": (80, 80), "draws": (5200, 5200), "measures": (12, 12)}
+    assert last == {"epochs": (80, 80), "draws": (5200, 5200), "measures": (24, 24)}
     assert sum(isinstance(event, Result) for event in events) == 1
 
 

@@ -56,7 +56,7 @@ def sweep_document(**changes) -> GeometryDocument:
         "measures": tuple(each for dataset in DATASETS for each in _measures(dataset)),
         "rankings": tuple(_ranking("digits", *measure) for measure in MEASURES),
         "effective": tuple(_effective(dataset, learner) for dataset in DATASETS for learner in KINDS),
-        "typical": tuple(_typical("digits", *each) for each in product(("hessian_trace", "l2_norm"), NETS)),
+        "typical": tuple(_typical(*each) for each in product(DATASETS, ("hessian_trace", "l2_norm"), NETS)),
         "barriers": (
             _barriers("digits", "linear", ("bnn-nuts",) * 2 + NETS),
             _barriers("digits", "aligned", ("bnn-nuts",) * 2 + NETS),
