@@ -128,7 +128,7 @@ DEFINITIONS = (
         _ranks,
     ),
     Definition(
-        "hessian_bottom_eigenvalue",
+        "hessian_bottom_eigenvalues",
         "curvature",
         "smallest eigenvalues of the Hessian of the mean training loss, in nats, in ascending order",
         _smallest,

@@ -142,7 +142,10 @@ def _print_rankings(rows: Sequence[Ranking], dataset: str, console: Console) -> 
         return
     told, shown = twins_of(rows), rows[:AT_MOST]
     columns = [
-        Column(Cell("measure", "larger is"), lambda r: Cell(named(r.measure, r.component, told(r)), r.larger)),
+        Column(
+            Cell("measure", "larger is"),
+            lambda r: Cell(named(r.measure, r.component, told(r)), r.larger if r.larger != "neither" else ""),
+        ),
         Column(Cell("tau", "95 % interval"), lambda r: _bounded(r.tau, "+.2f")),
         Column(Cell("psi", "one varied"), lambda r: _bounded(r.psi, "+.2f")),
         Column(Cell("information", "beyond two"), lambda r: _bounded(r.information, ".2f")),

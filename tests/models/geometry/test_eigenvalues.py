@@ -18,7 +18,7 @@ PRECISE = {"tolerance": 1e-6}
 ASKS = (
     ask("hessian_top_eigenvalue", **PRECISE),
     ask("hessian_eigenvalues", k=4, **PRECISE),
-    ask("hessian_bottom_eigenvalue", k=3, **PRECISE),
+    ask("hessian_bottom_eigenvalues", k=3, **PRECISE),
     ask("hessian_negative_eigenvalues", k=30),
     ask("ggn_top_eigenvalue", **PRECISE),
     ask("fisher_top_eigenvalue", **PRECISE),
@@ -53,7 +53,7 @@ def dense(point, name):
             return {"": values[-1]}
         case "hessian_eigenvalues":
             return {str(i + 1): values[-1 - i] for i in range(4)}
-        case "hessian_bottom_eigenvalue":
+        case "hessian_bottom_eigenvalues":
             return {str(i + 1): values[i] for i in range(3)}
         case "hessian_negative_eigenvalues":
             return {"": np.sum(values < -1e-12)}
@@ -87,7 +87,7 @@ def test_a_convex_loss_has_no_negative_eigenvalue_though_some_are_zero():
     point = Point(landscape, theta, np.ones(theta.size), jax.random.key(0))
     (row,) = measure([point], ask("hessian_negative_eigenvalues"))[0]
     assert row.value == 0.0
-    smallest = measure([point], ask("hessian_bottom_eigenvalue", k=1))[0][0]
+    smallest = measure([point], ask("hessian_bottom_eigenvalues", k=1))[0][0]
     assert smallest.value == 0.0
 
 
