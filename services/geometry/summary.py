@@ -395,7 +395,9 @@ def _verdict(rankings: Sequence[Ranking]) -> str:
         if shown:
             said.append(f"On {dataset}: {shown[0].sentence}")
             if len(shown) > 1:
-                said.append(f"So do {len(shown) - 1} of the other {len(mine) - 1} measures.")
+                said.append(
+                    f"Of the other {len(mine) - 1} measures, {len(shown) - 1} have an interval without zero, too."
+                )
         elif bounded:
             said.append(f"On {dataset}, none of {len(mine)} measures is shown to tell which solution generalises.")
         else:
