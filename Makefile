@@ -47,7 +47,7 @@ $(STAMP):
 	@rm -f $(VENV)/.installed-*; touch $@
 
 lock:  ## resolve the dependencies anew; needs uv
-	uv pip compile -q pyproject.toml --generate-hashes --universal --python-version 3.12 --no-annotate --no-header -o requirements/base.lock
+	uv pip compile -q pyproject.toml -c requirements/constraints.txt --generate-hashes --universal --python-version 3.12 --no-annotate --no-header -o requirements/base.lock
 	uv pip compile -q pyproject.toml --extra dev -c requirements/base.lock --generate-hashes --universal --python-version 3.12 --no-annotate --no-header -o requirements/dev.lock
 
 clean:  ## remove the environment and the caches
