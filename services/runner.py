@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from cluster.executor import Executor, Lost, Work
-from cluster.packing import Item, pack
+from cluster.packing import Item
 from cluster.resources import Resources
 from models.dataset import Dataset
 from models.events import Checkpoint, Event, Result
@@ -90,7 +90,7 @@ def run(
     checkpoints = {key: arrays for key in missing if (arrays := writer.load_checkpoint(key)) is not None}
     fitted, failed = 0, {}
     try:
-        for event in executor.execute(pack(items, width, n_workers), work, {dataset.fingerprint: dataset}, checkpoints):
+        for event in executor.execute(items, work, {dataset.fingerprint: dataset}, checkpoints):
             if isinstance(event, Lost):
                 event = Result(event.run_key, failure(event.run_key, event.reason))
             if isinstance(event, Checkpoint):

@@ -82,7 +82,7 @@ def test_failures_and_lost_runs_are_rows_and_are_tried_again(tmp_path: Path) -> 
     keys = {request.seed: request.run_key for request in asked}
     for attempt in range(2):
         with writing(tmp_path) as writer:
-            outcome = run_all(writer, asked, width=1)
+            outcome = run_all(writer, asked)
         assert (outcome.fitted, outcome.reused) == (2 - 2 * attempt, 2 * attempt)
         assert outcome.failed == {keys[5]: "its worker was lost", keys[7]: "RuntimeError: a bug"}
     runs = Store(tmp_path).runs().select("seed", "status", "error", "attempt").sort("seed").collect().rows()
