@@ -2,6 +2,7 @@
 
     store.json     schema version
     writer.lock    held by the writing process
+    ledger/        of schedules, which may be there before anything is stored
     bundles/       one folder per run, written first
     measurements/  one folder for each time that a stored run was measured, likewise
     tables/        Delta tables, appended to in batches after
@@ -42,6 +43,7 @@ from services.schemas import INDICES, MEASUREMENT_TABLES, RUN_TABLES
 
 BATCH = 50
 BATCH_SECONDS = 5.0
+MAY_PRECEDE = ("writer.lock", "ledger")
 STORED = ("finished", "diverged")
 DEFINITION = "basin.sweep"
 
@@ -307,7 +309,7 @@ def _make(path: Path) -> None:
         raise StoreError(f"{path} is a file: name a folder for the store by --store or BASIN_STORE")
     with _writable(path):
         path.mkdir(parents=True, exist_ok=True)
-        others = [p.name for p in path.iterdir() if not p.name.startswith(".") and p.name != "writer.lock"]
+        others = [p.name for p in path.iterdir() if not p.name.startswith(".") and p.name not in MAY_PRECEDE]
     if others and not (path / "store.json").exists():
         raise StoreError(
             f"{path} is not a store, and holds other files ({others[0]}): name a new or empty folder by --store or "
