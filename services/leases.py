@@ -97,7 +97,7 @@ def abandon(ledger: Ledger, place: str, after_seconds: float) -> int:
         occurrences.c.place != place,
         occurrences.c.lease_expires < Clock() - after_seconds,
     )
-    reason = "lost: no scheduler has been at work for long where it was launched: " + occurrences.c.place
+    reason = "no scheduler has been at work for long where it was launched: " + occurrences.c.place
     lost = {"status": "lost", "reason": reason, "ended_at": Clock(), "lease_expires": None}
     with ledger.transaction() as connection:
         return connection.execute(update(occurrences).where(elsewhere).values(**lost)).rowcount

@@ -105,7 +105,7 @@ class Ledger:
 def default_url(store: Path | str, cache: Path) -> str:
     """The URL of the ledger that goes with a store: in its folder, or, for one that is no folder, in the cache's."""
     folder = cache if "://" in str(store) else Path(store)
-    return f"sqlite:///{folder.resolve() / 'ledger' / 'ledger.sqlite'}"
+    return URL.create("sqlite", database=str(folder.resolve() / "ledger" / "ledger.sqlite")).render_as_string()
 
 
 def insert_new(connection: Connection, table: Table, rows: Iterable[Mapping[str, Any]]) -> int:

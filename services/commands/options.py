@@ -19,9 +19,7 @@ GpusOption = Annotated[
 ]
 LedgerOption = Annotated[
     str | None,
-    typer.Option(
-        "--ledger", help="URL of the database of schedules; a file in the store's folder. [env: BASIN_LEDGER]"
-    ),
+    typer.Option("--ledger", help="URL of the schedules' database; else in the store's folder. [env: BASIN_LEDGER]"),
 ]
 AddressOption = Annotated[
     str | None, typer.Option("--address", help="HOST:PORT of a Ray cluster. [env: BASIN_ADDRESS]")
