@@ -105,12 +105,16 @@ def _requests(dataset: Dataset, n: int) -> list[RunRequest]:
     return [RunRequest(learner, Partition(), seed, dataset.fingerprint) for seed in range(n)]
 
 
+def _items(requests: Sequence[RunRequest]) -> list[Item]:
+    return [Item(r.run_key, r, "program", r.fingerprint, 1.0, Resources()) for r in requests]
+
+
 def _stored(requests: Sequence[RunRequest], dataset: Dataset, executor: Executor) -> float:
     """Milliseconds per run through the runner, into a new store that is opened and closed within the time."""
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
         with writing(Path(folder) / "store") as writer:
-            outcome = run(requests, dataset, writer, executor, width=WIDTH, n_workers=WORKERS, work=trivial)
+            outcome = run(_items(requests), {dataset.fingerprint: dataset}, writer, executor, work=trivial)
         seconds = time.perf_counter() - start
     assert outcome.fitted == len(requests), f"{outcome.fitted} of {len(requests)} runs were stored: {outcome.failed}"
     return 1e3 * seconds / len(requests)
@@ -118,7 +122,7 @@ def _stored(requests: Sequence[RunRequest], dataset: Dataset, executor: Executor
 
 def _executed(requests: Sequence[RunRequest], dataset: Dataset, executor: Executor, width: int) -> float:
     """Milliseconds per run through the executor alone."""
-    items = [Item(r.run_key, r, "program", dataset.fingerprint, 1.0, Resources()) for r in requests]
+    items = _items(requests)
     start = time.perf_counter()
     packs = pack(items, width, WORKERS)
     events = list(executor.execute(packs, trivial, {dataset.fingerprint: dataset}, {}))

@@ -1,13 +1,15 @@
 """What a finished run hands back: rows for the tables, arrays for the bundle."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import product
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from models.dataset import Partition
-from models.spec import SCHEMA_VERSION, Learner, canonical_json, digest
+from models.spec import SCHEMA_VERSION, Learner, canonical_json, digest, digest_text
 
 Status = Literal["finished", "diverged", "failed"]
 PartName = Literal["train", "validation", "test"]
@@ -22,7 +24,7 @@ class RunRequest:
     seed: int
     fingerprint: str
 
-    @property
+    @cached_property
     def run_key(self) -> str:
         """Hash of the canonical spec, the partition, the seed, the data's fingerprint and the schema version."""
         return digest(
@@ -39,6 +41,23 @@ class RunRequest:
     def spec_json(self) -> str:
         """The learner as canonical JSON."""
         return canonical_json(self.learner)
+
+
+def requests_of(
+    learner: Learner, fingerprint: str, partitions: Iterable[Partition], seeds: Iterable[int]
+) -> Iterator[RunRequest]:
+    """One request for each partition and seed, partitions outside, with their run keys known.
+
+    The learner's part of the text that is hashed is made once: a sweep has thousands of runs of one learner.
+    """
+    marks = {"learner": learner.model_dump(mode="json"), "fingerprint": fingerprint, "schema_version": SCHEMA_VERSION}
+    text = canonical_json(marks | {"partition": "@", "seed": 0}).removesuffix("0}")
+    head, _, tail = text.rpartition('"@"')
+    texts = [(partition, f"{head}{canonical_json(partition)}{tail}") for partition in partitions]
+    for (partition, before), seed in product(texts, list(seeds)):
+        request = RunRequest(learner, partition, seed, fingerprint)
+        vars(request)["run_key"] = digest_text(f"{before}{seed}}}")
+        yield request
 
 
 class Metric(NamedTuple):

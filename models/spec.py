@@ -379,7 +379,12 @@ def canonical_json(value: Settings | Mapping[str, Any]) -> str:
 
 def digest(value: Settings | Mapping[str, Any]) -> str:
     """First 128 bits of the SHA-256 of the canonical JSON, in hexadecimal."""
-    return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:32]
+    return digest_text(canonical_json(value))
+
+
+def digest_text(text: str) -> str:
+    """First 128 bits of the SHA-256 of a text, in hexadecimal."""
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def parse_learner(data: Any, where: str = "learner") -> Learner:

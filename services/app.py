@@ -1,11 +1,13 @@
 """Wiring: what every command that computes needs: an environment for JAX, a store to write to, workers."""
 
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import typer
 from rich.console import Console
@@ -17,7 +19,8 @@ from services.settings import settings
 if TYPE_CHECKING:
     from cluster.executor import Executor, Lost
     from models.events import Event
-    from services.store import Writer
+    from services.store import Store, Writer
+    from services.tally import Tally
 
 
 @dataclass(frozen=True)
@@ -43,9 +46,10 @@ class Crew(NamedTuple):
     executor: "Executor"
     on_event: "Callable[[Event | Lost], None]"
     n_workers: int
+    tally: "Tally"
 
 
-def workplace(store: Path | None, workers: int | None, gpus: float, address: str | None) -> Workplace:
+def workplace(store: Path | None, workers: int | None, gpus: float | None, address: str | None) -> Workplace:
     """Options over environment variables. It sets JAX's environment, so JAX must not have been imported before.
 
     Raises:
@@ -57,7 +61,7 @@ def workplace(store: Path | None, workers: int | None, gpus: float, address: str
             "--workers 0 works in this process, so no cluster is asked: leave --address or --workers out"
         )
     try:
-        resources = Resources(gpus=gpus)
+        resources = Resources(gpus=gpus or 0.0)
     except ValueError as error:
         raise ServiceError(f"--gpus: {error}") from None
     _make_cache(environment.cache)
@@ -101,13 +105,47 @@ def crew(place: Workplace, waiting: Mapping[str, str]) -> Iterator[Crew]:
     from services.progress import ProgressView
 
     n_workers = place.workers if place.workers is not None else min(os.cpu_count() or 1, max(1, len(waiting)))
-    with _executor(place, n_workers if waiting else 0) as executor, ProgressView(waiting, Console(stderr=True)) as view:
+    view = ProgressView(waiting, Console(stderr=True), gpus=place.resources.gpus)
+    with _executor(place, n_workers if waiting else 0) as executor, _terminable(), view:
         try:
-            yield Crew(executor, view.consume, max(1, n_workers))
+            yield Crew(executor, view.consume, max(1, n_workers), view.tally)
         except KeyboardInterrupt:
             raise typer.Abort(
                 f"interrupted: finished runs are kept in {place.store}; the same command goes on from here"
             ) from None
+
+
+@contextmanager
+def attend(store: "Store", sweep: str, runs: int, reused: int, crew: Crew) -> Iterator[None]:
+    """Let others see how the sweep stands while the block runs, and stop it.
+
+    Raises:
+        Abort: it was asked to stop.
+    """
+    from services.standing import StoppedError, attended
+
+    try:
+        with attended(store, sweep, runs, reused, crew.tally):
+            yield
+    except StoppedError as stopped:
+        raise typer.Abort(str(stopped)) from None
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM, which clusters send before they kill, ends work as Ctrl-C does: with everything kept."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _executor(place: Workplace, n_workers: int) -> "Executor":

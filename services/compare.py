@@ -2,7 +2,6 @@
 
 import shlex
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,14 +10,14 @@ import polars as pl
 
 from cluster.executor import Executor
 from cluster.resources import Resources
-from models.events import Event
 from models.spec import SCHEMA_VERSION, digest
 from services.document import DatasetFacts, Document, Invocation, gather_warnings
 from services.evidence import gather
+from services.execution import carry_out
 from services.figures import Evidence
-from services.plans import Plan, carry_out
+from services.plans import Plan
 from services.provenance import provenance
-from services.runner import Outcome
+from services.runner import OnEvent, Outcome
 from services.schemas import SCHEMAS
 from services.store import Writer
 from services.summary import Summary, collect, summarise
@@ -37,9 +36,8 @@ def compare(
     plan: Plan,
     writer: Writer,
     executor: Executor,
-    on_event: Callable[[Event], None],
+    on_event: OnEvent,
     *,
-    n_workers: int,
     resources: Resources,
 ) -> Compared:
     """Fit what the store lacks, and compare all runs of the plan, which has one dataset.
@@ -48,7 +46,7 @@ def compare(
         StoreError: the store cannot be written to.
         ClusterError: no worker can be had.
     """
-    outcome = carry_out(plan, writer, executor, on_event, n_workers=n_workers, resources=resources)
+    outcome = carry_out(plan, writer, executor, on_event, resources=resources)
     (part,) = plan.parts
     rows = collect(writer, plan.run_keys)
     summary = summarise(rows, part.learners, part.dataset.task)

@@ -44,6 +44,15 @@ def format_seconds(seconds: float | None) -> str:
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d}"
 
 
+def format_bytes(count: float) -> str:
+    """Powers of 1024, with one decimal below ten."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024 or unit == "GiB":
+            break
+        count /= 1024
+    return f"{count:.1f} {unit}" if count < 9.95 and unit != "B" else f"{count:,.0f} {unit}"
+
+
 def format_probability(p: float | None) -> str:
     """Two decimals."""
     return MISSING if p is None else f"{p:.2f}"

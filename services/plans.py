@@ -1,30 +1,33 @@
-"""From a sweep to its runs: every run with its key, what of them is stored, and fitting what is not."""
+"""From a sweep to its runs: every run with its key, what of them is stored, and what lies before those that are not.
+
+A sweep may have hundreds of thousands of runs: what is the same for all runs of a configuration is worked out once, and
+the runs themselves are rows of a data frame.
+"""
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import polars as pl
 
-from cluster.executor import Executor
+from cluster.packing import Item
 from cluster.resources import Resources
 from models.build import model_of
 from models.dataset import DataError, Dataset, Partition
-from models.events import Event
-from models.fit import program_key
+from models.fit import cost, program_key
 from models.geometry.catalogue import Ask, parse_asks
 from models.preparation import prepare
-from models.result import RunRequest
-from models.spec import BlackBox, Learner, SpecError, canonical_json, resolve
+from models.result import RunRequest, Status, requests_of
+from models.spec import BlackBox, Learner, Net, SpecError, canonical_json, resolve
 from services.datasets import load
-from services.runner import Outcome, run
-from services.store import Store, Writer
+from services.store import Store
 from services.sweeps import Sweep, parse_sweep
 from services.varying import check_varied, variants
 
+ONE_CPU = Resources()
 MEMBERS = {
     "run_key": pl.String,
     "dataset": pl.String,
@@ -37,65 +40,138 @@ MEMBERS = {
 
 
 @dataclass(frozen=True)
+class Configuration:
+    """One learner under one choice of the varied settings, on one dataset: all of its splits and seeds are its runs.
+
+    Attributes:
+        learner: with its likelihood.
+        varied: the settings that were varied, by dotted path.
+        program: equal for configurations that share a compiled program.
+        cost: of one run, in any one unit.
+    """
+
+    learner: Learner
+    varied: Mapping[str, Any]
+    dataset: Dataset
+    program: str
+    cost: float
+
+
+@dataclass(frozen=True)
 class Part:
-    """The runs of a sweep on one dataset.
+    """What a sweep asks for on one dataset.
 
     Attributes:
         learners: names, in the order in which they were asked for.
-        requests: by run key.
-        varied: by run key, the settings that were varied, by dotted path.
         notes: what was done to prepare the dataset, in plain words.
     """
 
     dataset: Dataset
     learners: tuple[str, ...]
-    requests: Mapping[str, RunRequest]
-    varied: Mapping[str, Mapping[str, Any]]
     notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Every run that a sweep asks for, once, and the measures that it wants of them."""
+    """Every run that a sweep asks for, once, and the measures that it wants of them.
+
+    Attributes:
+        runs: a row for each run: run_key, configuration (its place in `configurations`), split, seed.
+    """
 
     sweep: Sweep
     parts: tuple[Part, ...]
+    configurations: tuple[Configuration, ...]
+    runs: pl.DataFrame
     asks: tuple[Ask, ...]
 
     @property
     def run_keys(self) -> list[str]:
         """Of all runs."""
-        return [key for part in self.parts for key in part.requests]
+        return self.runs["run_key"].to_list()
 
-    def words(self) -> dict[str, str]:
-        """Each run in words, by its key."""
-        return {
-            key: ", ".join([*([part.dataset.name] if len(self.parts) > 1 else []), _words(request, part.varied[key])])
-            for part in self.parts
-            for key, request in part.requests.items()
-        }
+    @property
+    def datasets(self) -> dict[str, Dataset]:
+        """By fingerprint."""
+        return {part.dataset.fingerprint: part.dataset for part in self.parts}
+
+    def missing(self, store: Store) -> pl.DataFrame:
+        """Those of `runs` that the store lacks, or has as failed or stopped."""
+        return self.runs.filter(~pl.col("run_key").is_in(list(store.stored(self.run_keys))))
+
+    def requests(self, runs: pl.DataFrame | None = None) -> Iterator[RunRequest]:
+        """The requests of some of `runs`, or of all; those of the most expensive configuration first."""
+        partitions = [Partition(index=split) for split in range(self.sweep.n_splits)]
+        by_cost = sorted(range(len(self.configurations)), key=lambda i: -self.configurations[i].cost)
+        place = pl.DataFrame({"configuration": by_cost, "place": range(len(by_cost))}, schema_overrides=_PLACES)
+        runs = self.runs if runs is None else runs
+        for key, i, split, seed in (
+            runs.join(place, on="configuration", maintain_order="left")
+            .sort("place", maintain_order=True)
+            .select("run_key", "configuration", "split", "seed")
+            .iter_rows()
+        ):
+            configuration = self.configurations[i]
+            request = RunRequest(configuration.learner, partitions[split], seed, configuration.dataset.fingerprint)
+            vars(request)["run_key"] = key
+            yield request
+
+    def items(self, runs: pl.DataFrame, resources: Resources) -> Iterator[Item]:
+        """Some of `runs` for an executor, the most expensive first; GLMs and black boxes take one CPU each."""
+        by_learner = {id(c.learner): c for c in self.configurations}
+        for request in self.requests(runs):
+            configuration = by_learner[id(request.learner)]
+            yield Item(
+                request.run_key,
+                request,
+                configuration.program,
+                request.fingerprint,
+                configuration.cost,
+                resources if isinstance(request.learner.predictor, Net) else ONE_CPU,
+            )
+
+    def words(self, runs: pl.DataFrame) -> Mapping[str, str]:
+        """Each of some of `runs` in words, by its key; the words are made when they are asked for."""
+        return _Words(self, runs)
 
     def members(self) -> pl.DataFrame:
         """A row for each run, as the store keeps them. `varied` is canonical JSON."""
-        rows = [
-            (
-                key,
-                part.dataset.name,
-                part.dataset.fingerprint,
-                request.learner.name,
-                request.partition.index,
-                request.seed,
-                canonical_json(part.varied[key]),
-            )
-            for part in self.parts
-            for key, request in part.requests.items()
+        facts = [
+            (i, c.dataset.name, c.dataset.fingerprint, c.learner.name, canonical_json(c.varied))
+            for i, c in enumerate(self.configurations)
         ]
-        return pl.DataFrame(rows, schema=MEMBERS, orient="row")
+        schema = {"configuration": pl.UInt32} | {k: MEMBERS[k] for k in ("dataset", "fingerprint", "learner", "varied")}
+        known = pl.DataFrame(facts, schema=schema, orient="row")
+        return self.runs.join(known, on="configuration", maintain_order="left").select(
+            pl.col(name).cast(dtype) for name, dtype in MEMBERS.items()
+        )
 
 
-def _words(request: RunRequest, varied: Mapping[str, Any]) -> str:
-    settings = [f"{path.rpartition('.')[2]} {json.dumps(value)}" for path, value in varied.items()]
-    return ", ".join([request.learner.name, *settings, f"split {request.partition.index}", f"seed {request.seed}"])
+_PLACES = {"configuration": pl.UInt32, "place": pl.UInt32}
+_RUNS = {"run_key": pl.String, "configuration": pl.UInt32, "split": pl.UInt32, "seed": pl.UInt32}
+
+
+class _Words(Mapping[str, str]):
+    def __init__(self, plan: Plan, runs: pl.DataFrame):
+        self._plan = plan
+        self._runs = runs
+        self._rows = {key: row for row, key in enumerate(runs["run_key"])}
+
+    def __getitem__(self, run_key: str) -> str:
+        _, i, split, seed = self._runs.row(self._rows[run_key])
+        configuration = self._plan.configurations[i]
+        dataset = [configuration.dataset.name] if len(self._plan.parts) > 1 else []
+        settings = [f"{path.rpartition('.')[2]} {json.dumps(v)}" for path, v in configuration.varied.items()]
+        return ", ".join([*dataset, configuration.learner.name, *settings, f"split {split}", f"seed {seed}"])
+
+    def __contains__(self, run_key: object) -> bool:
+        return run_key in self._rows
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
 
 
 def load_datasets(sweep: Sweep, cache: Path) -> list[Dataset]:
@@ -123,25 +199,38 @@ def plan(sweep: Sweep, datasets: Sequence[Dataset]) -> Plan:
     asks = parse_asks(sweep.measures)
     learners = [sweep.learners_for(has_shape=dataset.shape is not None) for dataset in datasets]
     check_varied([learner for each in learners for learner in each], sweep.vary)
-    parts, planned = [], set()
+    parts, configurations = [], []
     for dataset, mine in zip(datasets, learners, strict=True):
-        part = _part(sweep, dataset, mine, planned)
-        planned |= part.requests.keys()
-        parts.append(part)
-    return Plan(sweep, tuple(parts), asks)
+        first = prepare(dataset, Partition())
+        parts.append(Part(dataset, tuple(learner.name for learner in mine), first.notes))
+        configurations += _configurations(sweep, dataset, mine, len(first.columns))
+    return Plan(sweep, tuple(parts), tuple(configurations), _runs(sweep, configurations), asks)
 
 
-def _part(sweep: Sweep, dataset: Dataset, learners: Sequence[Learner], planned: set[str]) -> Part:
+def _configurations(
+    sweep: Sweep, dataset: Dataset, learners: Sequence[Learner], n_columns: int
+) -> Iterator[Configuration]:
+    for learner in learners:
+        for variant in variants(learner, sweep.vary, sweep.drawn):
+            fitting = _fitting(variant.learner, dataset, n_columns)
+            any_run = RunRequest(fitting, Partition(), 0, dataset.fingerprint)
+            yield Configuration(fitting, variant.varied, dataset, program_key(any_run, dataset), cost(any_run, dataset))
+
+
+def _runs(sweep: Sweep, configurations: Sequence[Configuration]) -> pl.DataFrame:
     partitions = [Partition(index=split) for split in range(sweep.n_splits)]
-    first = prepare(dataset, partitions[0])
-    requests, varied = {}, {}
-    for variant in (variant for learner in learners for variant in variants(learner, sweep.vary)):
-        learner = _fitting(variant.learner, dataset, len(first.columns))
-        for partition, seed in product(partitions, range(sweep.n_seeds)):
-            request = RunRequest(learner, partition, seed, dataset.fingerprint)
-            if (key := request.run_key) not in planned:
-                requests[key], varied[key] = request, variant.varied
-    return Part(dataset, tuple(learner.name for learner in learners), requests, varied, first.notes)
+    frames = [
+        pl.DataFrame(
+            [
+                (request.run_key, i, request.partition.index, request.seed)
+                for request in requests_of(c.learner, c.dataset.fingerprint, partitions, range(sweep.n_seeds))
+            ],
+            schema=_RUNS,
+            orient="row",
+        )
+        for i, c in enumerate(configurations)
+    ]
+    return pl.concat(frames).unique("run_key", keep="first", maintain_order=True)
 
 
 def _fitting(learner: Learner, dataset: Dataset, n_columns: int) -> Learner:
@@ -165,68 +254,44 @@ class Outlook(NamedTuple):
 
     Attributes:
         programs: compiled programs that its missing runs need.
+        cost: of its missing runs, in the unit of `Configuration.cost`.
     """
 
-    dataset: str
-    learner: str
+    dataset: Dataset
+    learner: Learner
     runs: int
     stored: int
     programs: frozenset[str]
+    cost: float
 
 
-def outlook(plan: Plan, stored: Iterable[str]) -> list[Outlook]:
-    """By dataset and learner, how many runs are planned, stored and to be compiled for."""
-    stored, found = set(stored), []
-    for part in plan.parts:
-        for name in part.learners:
-            mine = {key: request for key, request in part.requests.items() if request.learner.name == name}
-            missing = [request for key, request in mine.items() if key not in stored]
-            programs = frozenset(program_key(request, part.dataset) for request in missing)
-            found.append(Outlook(part.dataset.name, name, len(mine), len(mine) - len(missing), programs))
-    return found
-
-
-def carry_out(
-    plan: Plan,
-    writer: Writer,
-    executor: Executor,
-    on_event: Callable[[Event], None],
-    *,
-    n_workers: int,
-    resources: Resources,
-) -> Outcome:
-    """Record what the sweep asks for, then fit the runs that the store lacks, one dataset after the other.
-
-    Raises:
-        StoreError: the store cannot be written to.
-        ClusterError: no worker can be had.
-    """
-    name = plan.sweep.name
-    writer.put_sweep(name, canonical_json(plan.sweep), plan.members())
-    outcomes = [
-        run(
-            part.requests.values(),
-            part.dataset,
-            writer,
-            executor,
-            on_event,
-            sweep=name,
-            n_workers=n_workers,
-            resources=resources,
-        )
-        for part in plan.parts
-    ]
-    return Outcome(
-        sum(each.fitted for each in outcomes),
-        sum(each.reused for each in outcomes),
-        {key: reason for each in outcomes for key, reason in each.failed.items()},
+def outlook(plan: Plan, missing: pl.DataFrame) -> list[Outlook]:
+    """By dataset and learner, how many runs are planned and stored, and what is to be compiled for those missing."""
+    counts = plan.runs.group_by("configuration").agg(
+        pl.len().alias("runs"), pl.col("run_key").is_in(missing["run_key"].to_list()).sum().alias("missing")
     )
+    by_learner: dict[tuple[str, str], list[tuple[Configuration, int, int]]] = {}
+    for i, n, n_missing in counts.sort("configuration").iter_rows():
+        configuration = plan.configurations[i]
+        name = (configuration.dataset.fingerprint, configuration.learner.name)
+        by_learner.setdefault(name, []).append((configuration, n, n_missing))
+    return [
+        Outlook(
+            dataset=each[0][0].dataset,
+            learner=each[0][0].learner,
+            runs=sum(n for _, n, _ in each),
+            stored=sum(n - n_missing for _, n, n_missing in each),
+            programs=frozenset(c.program for c, _, n_missing in each if n_missing),
+            cost=math.fsum(c.cost * n_missing for c, _, n_missing in each),
+        )
+        for each in by_learner.values()
+    ]
 
 
 def standing(store: Store, members: pl.DataFrame) -> pl.DataFrame:
-    """What became of a sweep's runs: columns learner, runs, finished, diverged and failed; the rest is missing."""
+    """What became of a sweep's runs: columns learner, runs, and one for each status; the rest is missing."""
     runs = members.lazy().join(store.runs().select("run_key", "status"), on="run_key", how="left")
-    counts = [(pl.col("status") == status).sum().alias(status) for status in ("finished", "diverged", "failed")]
+    counts = [(pl.col("status") == status).sum().alias(status) for status in get_args(Status)]
     return runs.group_by("learner", maintain_order=True).agg(pl.len().alias("runs"), *counts).collect()
 
 

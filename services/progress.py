@@ -9,9 +9,10 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, Tex
 from rich.text import Text
 
 from cluster.executor import Lost
-from models.events import Event, Result
+from models.events import Event
 from models.events import Progress as ProgressEvent
 from services.formatting import format_seconds, printable
+from services.tally import Tally
 
 PLAIN_INTERVAL = 5.0
 _VISIBLE_RUNS = 8
@@ -27,15 +28,24 @@ class ProgressView:
         runs: the runs to be fitted: words for each run key, such as "bnn-nuts, split 0, seed 1".
         console: where to write.
         clock: seconds, never going back.
+        gpus: share of a GPU that a run on a GPU occupies.
+
+    Attributes:
+        tally: the same in numbers.
     """
 
-    def __init__(self, runs: Mapping[str, str], console: Console, clock: Callable[[], float] = time.monotonic):
+    def __init__(
+        self,
+        runs: Mapping[str, str],
+        console: Console,
+        clock: Callable[[], float] = time.monotonic,
+        gpus: float = 0.0,
+    ):
+        self.tally = Tally(runs, len(runs), gpus, clock)
         self._runs = runs
         self._console = console
         self._clock = clock
         self._running: dict[str, TaskID] = {}
-        self._finished: set[str] = set()
-        self._divergences: dict[str, int] = {}
         self._last_line = -PLAIN_INTERVAL
         self._bars = Progress(
             TextColumn("{task.description}", markup=False),
@@ -61,12 +71,11 @@ class ProgressView:
 
     def consume(self, event: Event | Lost) -> None:
         """Take in one event. Checkpoints, and runs that are not this view's, change nothing."""
-        if event.run_key not in self._runs or event.run_key in self._finished:
+        if not self.tally.consume(event):
             return
         if isinstance(event, ProgressEvent):
             self._advance(event)
-        elif isinstance(event, Result | Lost):
-            self._finished.add(event.run_key)
+        else:
             self._forget(event.run_key)
         if isinstance(event, Lost):
             times = f"{event.attempts} attempt{'' if event.attempts == 1 else 's'}"
@@ -75,7 +84,7 @@ class ProgressView:
         self._refresh()
 
     def _advance(self, event: ProgressEvent) -> None:
-        self._divergences[event.run_key] = divergences = int(event.facts.get("divergences", 0))
+        divergences = self.tally.divergences.get(event.run_key, 0)
         count = f"{event.done:,}/{event.total:,} {printable(event.phase)}{_diverged(divergences)}"
         task = self._running.get(event.run_key)
         if task is None:
@@ -95,20 +104,33 @@ class ProgressView:
             self._bars.update(waiting, visible=True)
 
     def _refresh(self) -> None:
-        shares = (self._task(task).percentage / 100 for task in self._running.values())
-        self._bars.update(self._all, completed=len(self._finished) + sum(shares), count=self._summary())
+        share = sum(self.tally.running.values())
+        self._bars.update(self._all, completed=self.tally.done + share, count=self._summary())
         if not self._console.is_terminal and self._clock() - self._last_line >= PLAIN_INTERVAL:
             self._print_line()
 
     def _summary(self) -> str:
         hidden = len(self._running) - _VISIBLE_RUNS
         more = f", {hidden} more running" if hidden > 0 else ""
-        return f"{len(self._finished)}/{len(self._runs)} done{_diverged(sum(self._divergences.values()))}{more}"
+        return f"{self._done()} done{self._facts()}{more}"
+
+    def _done(self) -> str:
+        return f"{self.tally.done:,}/{len(self._runs):,}"
+
+    def _facts(self) -> str:
+        """What went wrong so far, and the cost of what ended, once it is worth telling."""
+        tally = self.tally
+        told = [f", {n:,} {status}" for status in ("failed", "stopped") if (n := tally.ended[status])]
+        told.append(_diverged(sum(tally.divergences.values())))
+        for hours, what in ((tally.cost.cpu_hours, "CPU"), (tally.cost.gpu_hours, "GPU")):
+            if hours >= 0.01:
+                told.append(f", {hours:.2f} {what}-hours")
+        return "".join(told)
 
     def _print_line(self) -> None:
         self._last_line = self._clock()
-        left = self._task(self._all).time_remaining
-        parts = [f"runs {len(self._finished)}/{len(self._runs)}{_diverged(sum(self._divergences.values()))}"]
+        left = self.tally.seconds_left()
+        parts = [f"runs {self._done()}{self._facts()}"]
         if left:
             parts.append(f"about {format_seconds(left)} left")
         if self._running:

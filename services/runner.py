@@ -1,109 +1,140 @@
-"""From requests to stored runs: what is stored already is left out, the rest is packed, executed and kept."""
+"""Runs executed and kept: each result is a bundle before anybody is told of it, each checkpoint is stored."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+import numpy as np
+
 from cluster.executor import Executor, Lost, Work
 from cluster.packing import Item, pack
-from cluster.resources import Resources
 from models.dataset import Dataset
-from models.events import Checkpoint, Event, Result
-from models.fit import cost, fit, program_key
+from models.events import Checkpoint, Event, Progress, Result
+from models.fit import fit
 from models.result import RunRequest, RunResult, failure
-from models.spec import Net
 from services.bundles import Record
 from services.provenance import provenance
 from services.store import Writer
 
-ONE_CPU = Resources()
+OnEvent = Callable[[Event | Lost], None]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of the requests.
+    """What became of the runs.
 
     Attributes:
         fitted: runs fitted and stored by this call, diverged ones included.
         reused: runs found in the store.
         failed: reasons by run key; a later call tries these again.
+        stopped: runs that were stopped early, by this call or before.
     """
 
     fitted: int
     reused: int
     failed: Mapping[str, str]
-
-
-def _ignore(event: Event) -> None: ...
+    stopped: int = 0
 
 
 def run(
-    requests: Iterable[RunRequest],
-    dataset: Dataset,
+    items: Iterable[Item],
+    datasets: Mapping[str, Dataset],
     writer: Writer,
     executor: Executor,
-    on_event: Callable[[Event], None] = _ignore,
+    on_event: OnEvent = lambda event: None,
     *,
     sweep: str = "",
-    resources: Resources = ONE_CPU,
-    width: int = 16,
-    n_workers: int = 1,
     work: Work = fit,
 ) -> Outcome:
-    """Fit those of the requests that the store lacks, and store each result as it comes.
+    """Fit runs that the store lacks, and store each result as it comes.
 
     Whatever ends this call early, an interrupt included, finished runs are kept, and unfinished ones go on from their
     last checkpoint at the next call.
 
     Args:
-        requests: runs on `dataset`; each is fitted once, however often it is asked for.
-        dataset: the data that all of them are about.
+        items: runs, whose payloads are requests; an iterator is read as workers become free.
+        datasets: by fingerprint.
         writer: the store.
         executor: where the work is done.
-        on_event: told of everything that happens; of a result after it is stored. A lost run is a failed result.
+        on_event: told of everything that happens; of a result after it is stored.
         sweep: the name that the runs are stored under.
-        resources: what each net's run asks of a worker; formulas and black boxes take one CPU.
-        width: the most runs that travel together.
-        n_workers: how many workers share the work.
         work: what fits a pack, by the contract of `cluster.executor.Work`.
 
     Raises:
         StoreError: the store cannot be written to.
-        ValueError: a request is about other data.
+        ClusterError: no worker can be had.
     """
-    plan = {request.run_key: request for request in requests}
-    if strange := [key for key, request in plan.items() if request.fingerprint != dataset.fingerprint]:
-        raise ValueError(f"{len(strange)} of {len(plan)} requests are about other data than {dataset.name!r}")
-    stored = writer.stored(plan)
-    missing = {key: request for key, request in plan.items() if key not in stored}
-    items = [
-        Item(
-            key,
-            request,
-            program_key(request, dataset),
-            dataset.fingerprint,
-            cost(request, dataset),
-            resources if isinstance(request.learner.predictor, Net) else ONE_CPU,
-        )
-        for key, request in missing.items()
-    ]
-    checkpoints = {key: arrays for key in missing if (arrays := writer.load_checkpoint(key)) is not None}
     fitted, failed = 0, {}
+    for item, event in execute(items, datasets, writer, executor, work):
+        if isinstance(event, Lost):
+            event = Result(event.run_key, failure(event.run_key, event.reason))
+        if isinstance(event, Result):
+            result: RunResult = event.value
+            keep(result, item.payload, datasets, writer, sweep)
+            if result.status == "failed":
+                failed[event.run_key] = result.error or "no reason was given"
+            else:
+                fitted += 1
+        on_event(event)
+    return Outcome(fitted, 0, failed)
+
+
+def keep(result: RunResult, request: RunRequest, datasets: Mapping[str, Dataset], writer: Writer, sweep: str) -> None:
+    """Store a result.
+
+    Raises:
+        StoreError: the store cannot be written to.
+    """
+    dataset = datasets[request.fingerprint].name
+    writer.put(Record(request, result, dataset, sweep, provenance(), datetime.now(UTC)))
+
+
+def execute(
+    items: Iterable[Item], datasets: Mapping[str, Dataset], writer: Writer, executor: Executor, work: Work
+) -> Iterator[tuple[Item, Event | Lost]]:
+    """Execute items from their stored checkpoints on, and store those that come; yields every event with its item.
+
+    Rows wait in memory for one commit of many, and are committed at the end, however it comes.
+
+    Raises:
+        StoreError: the store cannot be written to.
+        ClusterError: no worker can be had.
+    """
+    in_flight: dict[str, Item] = {}
+
+    def noted() -> Iterator[Item]:
+        for item in items:
+            in_flight[item.run_key] = item
+            yield item
+
     try:
-        for event in executor.execute(pack(items, width, n_workers), work, {dataset.fingerprint: dataset}, checkpoints):
-            if isinstance(event, Lost):
-                event = Result(event.run_key, failure(event.run_key, event.reason))
+        for event in executor.execute(pack(noted(), 16, 2), work, datasets, StoredCheckpoints(writer)):
+            item = in_flight[event.run_key]
             if isinstance(event, Checkpoint):
                 writer.save_checkpoint(event.run_key, event.arrays)
-            elif isinstance(event, Result):
-                result: RunResult = event.value
-                writer.put(Record(missing[event.run_key], result, dataset.name, sweep, provenance(), datetime.now(UTC)))
-                if result.status == "failed":
-                    failed[event.run_key] = result.error or "no reason was given"
-                else:
-                    fitted += 1
-            on_event(event)
+            elif not isinstance(event, Progress):
+                del in_flight[event.run_key]
+            yield item, event
             writer.commit_if_due()
     finally:
         writer.commit()
-    return Outcome(fitted, len(stored), failed)
+
+
+class StoredCheckpoints(Mapping[str, Mapping[str, np.ndarray]]):
+    """The store's checkpoints by key, each read when it is asked for. Those that cannot be read are absent."""
+
+    def __init__(self, writer: Writer):
+        self._writer = writer
+        self._keys = writer.checkpoints()
+
+    def __getitem__(self, key: str) -> Mapping[str, np.ndarray]:
+        arrays = self._writer.load_checkpoint(key) if key in self._keys else None
+        if arrays is None:
+            raise KeyError(key)
+        return arrays
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._keys)
+
+    def __len__(self) -> int:
+        return len(self._keys)

@@ -234,6 +234,10 @@ class Writer(Store):
         with _writable(self.path), written_aside(self._checkpoint_path(run_key)) as aside:
             save_arrays(aside, arrays)
 
+    def checkpoints(self) -> set[str]:
+        """Keys of the runs that have a checkpoint."""
+        return {path.stem for path in self._checkpoints.glob("[!.]*.npz")}
+
     def load_checkpoint(self, run_key: str) -> dict[str, np.ndarray] | None:
         """The run's last checkpoint; None where there is none or it cannot be read, for the run can start over."""
         try:

@@ -11,11 +11,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import BeforeValidator, ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    JsonValue,
+    Tag,
+    ValidationError,
+    model_validator,
+)
 
-from models.spec import Count, Learner, Settings, SpecError, Task, parse_learner
+from models.spec import Count, Learner, NonNegative, Settings, SpecError, Task, parse_learner
 from services.learners import EFFORTS, Budget, choose, default_names
-from services.varying import check_varied, variants
+from services.varying import Draw, Draws, Range, check_varied, variants
 from services.yaml_file import read_yaml
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
@@ -74,6 +83,35 @@ def _connections(value: Any) -> Any:
     raise ValueError("expected true, false, or a mapping with settings")
 
 
+def _form(value: Any) -> str | None:
+    if isinstance(value, Mapping):
+        return "draw" if "draw" in value else "range"
+    return {Range: "range", Draw: "draw", list: "list", tuple: "list"}.get(type(value))
+
+
+Varied = Annotated[
+    Annotated[tuple[JsonValue, ...], Field(min_length=1), Tag("list")]
+    | Annotated[Range, Tag("range")]
+    | Annotated[Draw, Tag("draw")],
+    Discriminator(
+        _form,
+        custom_error_type="form",
+        custom_error_message="expected a list of values, a range (low, high, count), or a draw (draw, low, high)",
+    ),
+]
+
+
+class Demand(Settings):
+    """What a sweep asks of the machines that it runs on. An option of the command takes precedence."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    workers: Count | None = None
+    """Ray actors; left out: as many as there is room and work for."""
+    gpus: NonNegative = 0.0
+    """Share of a GPU for each net's worker, such as 0.5; GLMs and black boxes take CPUs."""
+
+
 LearnerAsked = Annotated[str | Learner, BeforeValidator(_learner, json_schema_input_type=str | Learner)]
 MeasureAsked = Annotated[
     str | dict[str, JsonValue], BeforeValidator(_measure, json_schema_input_type=str | dict[str, JsonValue])
@@ -98,11 +136,18 @@ class Sweep(Settings):
     """Repeated random splits of each dataset."""
     seeds: Count | None = None
     """Seeds on each split."""
-    vary: dict[str, Annotated[tuple[JsonValue, ...], Field(min_length=1)]] = Field(default_factory=dict)
-    """Settings by their dotted path, such as inference.learning_rate, each with its values, which are crossed. They
-    change the learners that have the setting, and leave the others as they are."""
+    vary: dict[str, Varied] = Field(default_factory=dict)
+    """Settings by their dotted path, such as inference.learning_rate, each with a list of values, a range of them, or
+    a random draw. Lists and ranges are crossed. They change the learners that have the setting, and leave the others
+    as they are."""
+    draws: Count = 10
+    """How many combinations are drawn of the settings that vary at random."""
+    draw_seed: Annotated[int, Field(ge=0)] = 0
+    """Another one draws other values."""
     measures: tuple[MeasureAsked, ...] = MEASURES
     """What to measure at the fitted runs: names, or mappings with `measure` and its settings."""
+    resources: Demand = Demand()
+    """What to run it on."""
     connections: Annotated[bool | dict[str, JsonValue], BeforeValidator(_connections)] = False
     """Whether to measure the loss along paths between runs, or the settings of that."""
 
@@ -125,6 +170,11 @@ class Sweep(Settings):
     def n_seeds(self) -> int:
         """Seeds on each split, stated or by the budget."""
         return self.seeds or EFFORTS[self.budget].seeds
+
+    @property
+    def drawn(self) -> Draws:
+        """How random settings are drawn."""
+        return Draws(self.draws, self.draw_seed)
 
     def learners_for(self, *, has_shape: bool) -> list[Learner]:
         """The learners before they are varied, for a dataset of images or sequences (`has_shape`) or a table.
@@ -161,11 +211,16 @@ def parse_sweep(data: Any, where: str = "sweep") -> Sweep:
     try:
         return Sweep.model_validate(data)
     except ValidationError as error:
-        faults = error.errors()
+        faults: list[Any] = [{**fault, "loc": _place(fault["loc"])} for fault in error.errors()]
         wrong = {fault["loc"][:i] for fault in faults for i in range(len(fault["loc"]))}
         # pydantic does not count the entries that are wrong, and so calls their list too short as well.
         told = [fault for fault in faults if fault["type"] != "too_short" or fault["loc"] not in wrong]
         raise SpecError("\n".join(_explain(where, fault) for fault in told)) from None
+
+
+def _place(loc: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Where a fault is, without the name of the form in which a setting varies."""
+    return (*loc[:2], *loc[3:]) if loc[:1] == ("vary",) else loc
 
 
 _EXPECTED = {
@@ -175,10 +230,14 @@ _EXPECTED = {
 }
 
 
+_KEYS: Mapping[Any, type[Settings]] = {"datasets": Data, "resources": Demand}
+
+
 def _explain(where: str, fault: Any) -> str:
     path = ".".join([where, *map(str, fault["loc"])])
     if fault["type"] == "extra_forbidden":
-        known = Data.model_fields if fault["loc"][0] == "datasets" else Sweep.model_fields
+        group = fault["loc"][0] if len(fault["loc"]) > 1 else None
+        known = Draw.model_fields if group == "vary" else _KEYS.get(group, Sweep).model_fields
         near = difflib.get_close_matches(str(fault["loc"][-1]), known, n=1)
         return f"{path}: unknown key; {f'did you mean {near[0]!r}?' if near else f'known keys: {", ".join(known)}'}"
     if fault["type"] == "string_pattern_mismatch":
@@ -195,7 +254,7 @@ def settle(sweep: Sweep) -> Sweep:
     learners = sweep.learners_for(has_shape=True)
     check_varied(learners, sweep.vary)
     for learner in learners:
-        variants(learner, sweep.vary)
+        variants(learner, sweep.vary, sweep.drawn)
     return sweep.model_copy(
         update={
             "datasets": tuple(data.model_copy(update={"data": _whole_path(data.data)}) for data in sweep.datasets),

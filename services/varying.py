@@ -1,12 +1,105 @@
-"""Varying settings of a learner, by their dotted paths."""
+"""Varying settings of a learner, by their dotted paths: listed values, ranges, and random draws."""
 
 import difflib
 import itertools
 import json
+import math
+import random
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
-from models.spec import Learner, SpecError, parse_learner
+from pydantic import ConfigDict, Field, JsonValue, model_validator
+
+from models.spec import Count, Learner, Settings, SpecError, parse_learner
+
+DIGITS = 4  # significant ones of a value that is computed: a table should show the very value that was used
+
+
+class Range(Settings):
+    """Values from one number to another, both included, at equal distances or equal ratios."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    low: float
+    """The first value."""
+    high: float
+    """The last value."""
+    count: Annotated[int, Field(ge=2, le=1000)]
+    """How many values."""
+    scale: Literal["linear", "log"] = "linear"
+    """Equal distances, or equal ratios."""
+    whole: bool = False
+    """Rounded to whole numbers."""
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        _check_ends(self.low, self.high, self.scale)
+        return self
+
+    def values(self) -> list[float | int]:
+        """The values, each once, rounded to `DIGITS` significant digits."""
+        steps = (i / (self.count - 1) for i in range(self.count))
+        return list(dict.fromkeys(_between(self.low, self.high, u, self.scale, self.whole) for u in steps))
+
+
+class Draw(Settings):
+    """Values drawn at random: uniformly between two numbers or their logarithms, or from a list."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    draw: Literal["uniform", "log-uniform", "choice"]
+    """How."""
+    low: float | None = None
+    """The smallest value; not for a choice."""
+    high: float | None = None
+    """The largest value; not for a choice."""
+    values: Annotated[tuple[JsonValue, ...], Field(min_length=1)] | None = None
+    """What a choice is from."""
+    whole: bool = False
+    """Rounded to whole numbers."""
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.draw == "choice":
+            if self.values is None or self.low is not None or self.high is not None:
+                raise ValueError("a choice has `values`, and neither `low` nor `high`")
+        elif self.values is not None or self.low is None or self.high is None:
+            raise ValueError(f"{self.draw} has `low` and `high`, and no `values`")
+        else:
+            _check_ends(self.low, self.high, self._scale)
+        return self
+
+    @property
+    def _scale(self) -> Literal["linear", "log"]:
+        return "log" if self.draw == "log-uniform" else "linear"
+
+    def take(self, count: int, stream: str) -> list[JsonValue]:
+        """`count` values of the random stream of this name: the same ones always and everywhere."""
+        uniform = random.Random(stream)  # by the text's SHA-512: Python keeps this sequence for all versions
+        if self.values is not None:
+            return [self.values[int(uniform.random() * len(self.values))] for _ in range(count)]
+        assert self.low is not None and self.high is not None
+        if self.whole and self.draw == "uniform":  # each number alike, both ends included
+            return [math.floor(self.low + uniform.random() * (self.high - self.low + 1)) for _ in range(count)]
+        return [_between(self.low, self.high, uniform.random(), self._scale, self.whole) for _ in range(count)]
+
+
+Vary = Mapping[str, Sequence[Any] | Range | Draw]
+
+
+def _check_ends(low: float, high: float, scale: str) -> None:
+    if not low < high:
+        raise ValueError(f"`low` is {low:g} and `high` is {high:g}: expected a smaller and a larger number")
+    if scale == "log" and low <= 0:
+        raise ValueError(f"`low` is {low:g}: a logarithmic scale needs numbers above 0")
+
+
+def _between(low: float, high: float, share: float, scale: str, whole: bool) -> float | int:
+    if scale == "log":
+        value = math.exp(math.log(low) + share * (math.log(high) - math.log(low)))
+    else:
+        value = low + share * (high - low)
+    return round(value) if whole else float(f"{value:.{DIGITS}g}")
 
 
 class Variant(NamedTuple):
@@ -20,7 +113,14 @@ class Variant(NamedTuple):
     varied: Mapping[str, Any]
 
 
-def check_varied(learners: Sequence[Learner], vary: Mapping[str, Sequence[Any]]) -> None:
+class Draws(NamedTuple):
+    """How many combinations are drawn of the settings that vary at random, and by which seed."""
+
+    count: Count = 10
+    seed: int = 0
+
+
+def check_varied(learners: Sequence[Learner], vary: Vary) -> None:
     """Refuse a path that none of the learners has.
 
     Raises:
@@ -46,30 +146,44 @@ def _paths(settings: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
             yield from _paths(value, f"{prefix}{key}.")
 
 
-def variants(learner: Learner, vary: Mapping[str, Sequence[Any]]) -> list[Variant]:
+def variants(learner: Learner, vary: Vary, draws: Draws = Draws()) -> list[Variant]:  # noqa: B008 - a tuple
     """The learner under every combination of those values whose path it has; itself where it has none of them.
 
-    Combinations that mean the same, as of 1 and 1.0, are one.
+    Lists and ranges are crossed with each other, and with the drawn combinations of those that vary at random. Each of
+    these has a random stream of its own, by its path, so that one more changes nothing of the others. Combinations that
+    mean the same, as of 1 and 1.0, are one.
 
     Raises:
         SpecError: a combination that the learner cannot have.
     """
-    mine = [path for path in vary if path in set(paths_of(learner))]
+    has = set(paths_of(learner))
+    crossed = {path: _values(asked) for path, asked in vary.items() if path in has and not isinstance(asked, Draw)}
+    drawn = {
+        path: asked.take(draws.count, f"{draws.seed}:{path}")
+        for path, asked in vary.items()
+        if path in has and isinstance(asked, Draw)
+    }
+    mine = [*crossed, *drawn]
+    joint = list(zip(*drawn.values(), strict=True)) if drawn else [()]
     found: dict[Learner, Variant] = {}
-    for values in itertools.product(*(vary[path] for path in mine)):
+    for *values, last in itertools.product(*crossed.values(), joint):
+        asked = dict(zip(mine, [*values, *last], strict=True))
         settings = learner.model_dump(mode="json")
-        for path, value in zip(mine, values, strict=True):
-            *groups, last = path.split(".")
-            _group(settings, groups)[last] = value
+        for path, value in asked.items():
+            *groups, name = path.split(".")
+            _group(settings, groups)[name] = value
         try:
             made = parse_learner(settings, learner.name)
         except SpecError as error:
-            asked = ", ".join(f"{path} = {json.dumps(value)}" for path, value in zip(mine, values, strict=True))
-            raise SpecError(f"vary: {learner.name!r} cannot have {asked}: {error}") from None
+            words = ", ".join(f"{path} = {json.dumps(value)}" for path, value in asked.items())
+            raise SpecError(f"vary: {learner.name!r} cannot have {words}: {error}") from None
         held = made.model_dump(mode="json")
-        varied = {path: _group(held, path.split(".")) for path in mine}
-        found.setdefault(made, Variant(made, varied))
+        found.setdefault(made, Variant(made, {path: _group(held, path.split(".")) for path in vary if path in has}))
     return list(found.values())
+
+
+def _values(asked: Sequence[Any] | Range) -> Sequence[Any]:
+    return asked.values() if isinstance(asked, Range) else asked
 
 
 def _group(settings: Any, keys: Sequence[str]) -> Any:

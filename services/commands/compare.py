@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from services.app import crew, store_of, workplace
+from services.app import attend, crew, store_of, workplace
 from services.commands.options import (
     AddressOption,
     GpusOption,
@@ -41,7 +41,7 @@ def compare(
         str | None, typer.Option("--name", help="Store it as this sweep. [default: compare-DATASET-BUDGET]")
     ] = None,
     workers: WorkersOption = None,
-    gpus: GpusOption = 0.0,
+    gpus: GpusOption = None,
     address: AddressOption = None,
     store: StoreOption = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the comparison as JSON.")] = None,
@@ -74,14 +74,21 @@ def compare(
     sweep = comparison(data, listed(learners), budget, splits=splits, seeds=seeds, name=name)
     from services import compare as job
     from services.plans import load_datasets, plan
+    from services.standing import check_idle
     from services.terminal import print_document
 
     planned = plan(sweep, load_datasets(sweep, place.cache))
     with store_of(place) as writer:
-        stored = writer.stored(planned.run_keys)
-        waiting = {key: words for key, words in planned.words().items() if key not in stored}
-        with crew(place, waiting) as (executor, on_event, n_workers):
-            compared = job.compare(planned, writer, executor, on_event, n_workers=n_workers, resources=place.resources)
+        check_idle(writer, sweep.name)
+        missing = planned.missing(writer)
+        reused = len(planned.runs) - len(missing)
+        with (
+            crew(place, planned.words(missing)) as workers_at_hand,
+            attend(writer, sweep.name, len(planned.runs), reused, workers_at_hand),
+        ):
+            compared = job.compare(
+                planned, writer, workers_at_hand.executor, workers_at_hand.on_event, resources=place.resources
+            )
     print_document(compared.document, Console())
     if json_file:
         write_json(json_file, compared.document)

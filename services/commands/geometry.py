@@ -57,7 +57,7 @@ def measure(
         typer.Option("--paths/--no-paths", help="Also the loss along paths between the solutions on a split."),
     ] = None,
     workers: WorkersOption = None,
-    gpus: GpusOption = 0.0,
+    gpus: GpusOption = None,
     address: AddressOption = None,
     store: StoreOption = None,
 ) -> None:
@@ -89,7 +89,7 @@ def measure(
         measured = 0
         if requests:
             datasets = datasets_of(writer, sweep, place.cache)
-            with crew(place, waiting) as (executor, on_event, n_workers):
+            with crew(place, waiting) as (executor, on_event, n_workers, _):
                 outcome = measuring.measure(
                     requests,
                     sweep,

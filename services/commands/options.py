@@ -15,7 +15,7 @@ WorkersOption = Annotated[
     int | None, typer.Option("--workers", "-w", min=0, help="Ray actors; 0 works in this process, without Ray.")
 ]
 GpusOption = Annotated[
-    float, typer.Option("--gpus", min=0, help="Share of a GPU for each net's worker, such as 0.5; 0 is none.")
+    float | None, typer.Option("--gpus", min=0, help="Share of a GPU for each net's worker, such as 0.5; 0 is none.")
 ]
 LedgerOption = Annotated[
     str | None,

@@ -1,9 +1,12 @@
-"""`basin sweep`: sweep files, checked and run."""
+"""`basin sweep`: sweep files, checked, run, watched, stopped and resumed."""
 
+import json
+import time
 from collections import Counter
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich import box
@@ -11,15 +14,17 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from services.app import crew, store_of, workplace
-from services.commands.options import AddressOption, GpusOption, StoreOption, WorkersOption
-from services.formatting import printable
+from services.app import attend, crew, store_of, tell, workplace
+from services.commands.options import AddressOption, GpusOption, StoreOption, WorkersOption, print_json
+from services.formatting import format_bytes, format_seconds, printable
 from services.settings import settings
-from services.sweeps import read_sweep
+from services.sweeps import Sweep, parse_sweep, read_sweep
 
 if TYPE_CHECKING:
+    from services.forecast import Forecast
     from services.plans import Outlook, Plan
     from services.runner import Outcome
+    from services.standing import Standing
     from services.store import Store
 
 app = typer.Typer(
@@ -30,42 +35,59 @@ Begin with:
   basin sweep check flat-or-sharp.yaml
   basin sweep run flat-or-sharp.yaml
 
+From another terminal, or another machine with the same store:
+
+  basin sweep status flat-or-sharp --watch
+  basin sweep stop flat-or-sharp
+  basin sweep resume flat-or-sharp
+
 Then `basin measure` and `basin geometry` ask which measure predicts generalisation.
 `basin schema sweep` has all keys of a sweep file for an editor.""",
     no_args_is_help=True,
 )
 
 FileArgument = Annotated[Path, typer.Argument(help="A sweep file: YAML or JSON.")]
+NameArgument = Annotated[str, typer.Argument(help="A sweep or comparison: `basin sweep list` has their names.")]
+FailedOption = Annotated[bool, typer.Option("--only-failed", help="Fit those again that failed, and nothing else.")]
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command()
-def check(file: FileArgument, store: StoreOption = None) -> None:
+def check(file: FileArgument, store: StoreOption = None, as_json: JsonFlag = False) -> None:
     """Say whether a sweep file can be run, and what would be fitted; nothing is.
 
     For example:
 
       basin sweep check flat-or-sharp.yaml
-      basin sweep check flat-or-sharp.yaml --store elsewhere
+      basin sweep check flat-or-sharp.yaml --store elsewhere --json
 
-    Paths in the file are from the folder where the command runs.
+    Paths in the file are from the folder where the command runs. Hours and memory go by stored runs like its own, where
+    there are any.
     """
     sweep = read_sweep(file)
+    from services.forecast import forecast
     from services.plans import load_datasets, outlook, plan
     from services.store import Store
 
     environment = settings()
     planned = plan(sweep, load_datasets(sweep, environment.cache))
     folder = store or environment.store
-    stored = Store(folder).stored(planned.run_keys) if (folder / "store.json").exists() else set()
-    _print_outlook(planned, outlook(planned, stored), Console())
+    opened = Store(folder) if (folder / "store.json").exists() else None
+    outlooks = outlook(planned, planned.runs if opened is None else planned.missing(opened))
+    forecasts = forecast(outlooks, opened)
+    if as_json:
+        print_json(_outlook_document(planned, outlooks, forecasts))
+        return
+    _print_outlook(planned, outlooks, forecasts, Console())
     _say(Console(), "", f"Next: basin sweep run {file}")
 
 
 @app.command("run")
 def run_sweep(
     file: FileArgument,
+    only_failed: FailedOption = False,
     workers: WorkersOption = None,
-    gpus: GpusOption = 0.0,
+    gpus: GpusOption = None,
     address: AddressOption = None,
     store: StoreOption = None,
 ) -> None:
@@ -78,62 +100,215 @@ def run_sweep(
 
     Stop it by Ctrl-C, or kill it: the same command goes on where it was.
     """
-    place = workplace(store, workers, gpus, address)
     sweep = read_sweep(file)
-    from services.plans import carry_out, load_datasets, plan
+    _carry_out(sweep, only_failed, workers, gpus, address, store)
+
+
+@app.command()
+def resume(
+    name: NameArgument,
+    only_failed: FailedOption = False,
+    workers: WorkersOption = None,
+    gpus: GpusOption = None,
+    address: AddressOption = None,
+    store: StoreOption = None,
+) -> None:
+    """Go on with a sweep as the store has it, without its file.
+
+    For example:
+
+      basin sweep resume flat-or-sharp
+      basin sweep resume flat-or-sharp --only-failed
+    """
+    from services.store import Store
+
+    definition, _ = Store(store or settings().store).sweep(name)
+    _carry_out(parse_sweep(json.loads(definition), f"sweep {name!r}"), only_failed, workers, gpus, address, store)
+
+
+def _carry_out(
+    sweep: Sweep, only_failed: bool, workers: int | None, gpus: float | None, address: str | None, store: Path | None
+) -> None:
+    demand = sweep.resources
+    place = workplace(
+        store, demand.workers if workers is None else workers, demand.gpus if gpus is None else gpus, address
+    )
+    from services.execution import carry_out, waiting
+    from services.plans import load_datasets, plan
+    from services.standing import check_idle
 
     planned = plan(sweep, load_datasets(sweep, place.cache))
     with store_of(place) as writer:
-        stored = writer.stored(planned.run_keys)
-        waiting = {key: words for key, words in planned.words().items() if key not in stored}
-        with crew(place, waiting) as (executor, on_event, n_workers):
-            outcome = carry_out(planned, writer, executor, on_event, n_workers=n_workers, resources=place.resources)
+        check_idle(writer, sweep.name)
+        missing = waiting(planned, writer, only_failed=only_failed)
+        reused = len(planned.runs) - len(missing)
+        with (
+            crew(place, planned.words(missing)) as workers_at_hand,
+            attend(writer, sweep.name, len(planned.runs), reused, workers_at_hand),
+        ):
+            outcome = carry_out(
+                planned,
+                writer,
+                workers_at_hand.executor,
+                workers_at_hand.on_event,
+                resources=place.resources,
+                only_failed=only_failed,
+            )
         n_finished = _print_outcome(sweep.name, outcome, writer, Console())
     if not n_finished:
         raise typer.Exit(1)
 
 
-@app.command("list")
-def list_sweeps(store: StoreOption = None) -> None:
-    """List the sweeps of a store, comparisons among them."""
+@app.command()
+def status(
+    name: NameArgument,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Keep showing it until it ends.")] = False,
+    store: StoreOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Say how a sweep stands: what is finished, running and failed, the time left and the cost so far.
+
+    For example:
+
+      basin sweep status flat-or-sharp
+      basin sweep status flat-or-sharp --watch
+      basin sweep status flat-or-sharp --json
+    """
     from services.plans import standing
+    from services.standing import read_standing
     from services.store import Store
 
     opened = Store(store or settings().store)
-    table = _table("sweep", "datasets", "learners", "runs", "finished")
+    _, members = opened.sweep(name)
+    while True:
+        now = read_standing(opened, name)
+        if not watch or now is None or not now.alive:
+            break
+        tell(_stands(now))
+        time.sleep(2.0)
+    table = standing(opened, members)
+    if as_json:
+        document: dict[str, Any] = {"sweep": name, "learners": table.to_dicts()}
+        print_json(document | {"standing": None if now is None else now.model_dump(mode="json") | {"alive": now.alive}})
+        return
+    console = Console()
+    _print_learners(table, console)
+    _say(console, "", "It was never run by this version." if now is None else _stands(now))
+
+
+@app.command()
+def stop(name: NameArgument, store: StoreOption = None) -> None:
+    """Ask the process that runs a sweep, here or on a cluster, to stop; finished runs are kept.
+
+    For example:
+
+      basin sweep stop flat-or-sharp
+      basin sweep resume flat-or-sharp
+    """
+    from services.standing import read_standing, request_stop
+    from services.store import Store
+
+    opened = Store(store or settings().store)
+    opened.sweep(name)
+    now = read_standing(opened, name)
+    if now is None or not now.alive:
+        tell(f"sweep {name!r} is not being run: there is nothing to stop")
+        return
+    request_stop(opened, name)
+    tell(f"asked process {now.at.process} on {now.at.host} to stop; `basin sweep status {name} --watch` shows it end")
+
+
+@app.command("list")
+def list_sweeps(store: StoreOption = None, as_json: JsonFlag = False) -> None:
+    """List the sweeps of a store, comparisons among them."""
+    from services.plans import standing
+    from services.standing import read_standing
+    from services.store import Store
+
+    opened = Store(store or settings().store)
+    rows = []
     for name in opened.sweeps():
         _, members = opened.sweep(name)
-        finished = standing(opened, members)["finished"].sum()
-        counts = (members["fingerprint"].n_unique(), members["learner"].n_unique(), len(members), finished)
-        table.add_row(name, *map(str, counts))
+        now = read_standing(opened, name)
+        state = "" if now is None else now.state if now.alive or now.state != "running" else "broken off"
+        finished = int(standing(opened, members)["finished"].sum())
+        rows.append(
+            (name, members["fingerprint"].n_unique(), members["learner"].n_unique(), len(members), finished, state)
+        )
+    headings = ("sweep", "datasets", "learners", "runs", "finished", "state")
+    if as_json:
+        print_json([dict(zip(headings, row, strict=True)) for row in rows])
+        return
+    table = _table(*headings)
+    for row in rows:
+        table.add_row(*map(str, row))
     Console().print(table)
 
 
-def _print_outlook(plan: "Plan", rows: "Sequence[Outlook]", console: Console) -> None:
-    sweep, n_stored = plan.sweep, sum(row.stored for row in rows)
-    n_programs = len(frozenset().union(*(row.programs for row in rows)))
-    table = _table("dataset", "learner", "runs", "stored", "to compile")
-    for row in rows:
+def _print_outlook(
+    plan: "Plan", outlooks: "Sequence[Outlook]", forecasts: "Sequence[Forecast]", console: Console
+) -> None:
+    sweep, n_stored = plan.sweep, sum(row.stored for row in outlooks)
+    n_programs = len(frozenset().union(*(row.programs for row in outlooks)))
+    table = _table("dataset", "learner", "runs", "stored", "to compile", "core time", "worker memory")
+    for row, ahead in zip(outlooks, forecasts, strict=True):
+        guess = "" if ahead.runs_like_it else "~"
+        hours = "" if row.runs == row.stored else guess + format_seconds(max(0.1, 3600 * ahead.cpu_hours))
         counts = (row.runs, row.stored, len(row.programs))
-        table.add_row(printable(row.dataset), row.learner, *map("{:,}".format, counts))
+        table.add_row(
+            printable(row.dataset.name),
+            row.learner.name,
+            *map("{:,}".format, counts),
+            hours,
+            format_bytes(ahead.worker_bytes),
+        )
     console.print(table)
     _say(
         console,
         "",
-        f"{sweep.name}: {_n(len(plan.run_keys), 'run')} on {_n(sweep.n_splits, 'split')} with "
+        f"{sweep.name}: {_n(len(plan.runs), 'run')} on {_n(sweep.n_splits, 'split')} with "
         f"{_n(sweep.n_seeds, 'seed')} each, {n_stored:,} stored already; {_n(n_programs, 'program')} to compile.",
     )
+    if n_stored < len(plan.runs):
+        total = sum(ahead.cpu_hours for ahead in forecasts)
+        thumb = any(not f.runs_like_it for f, row in zip(forecasts, outlooks, strict=True) if row.stored < row.runs)
+        by = (
+            "~ by rule of thumb, to a factor of ten: no run like it is stored" if thumb else "by stored runs like these"
+        )
+        _say(console, f"About {format_seconds(3600 * total)} of one core's time ({by}), and compiling.")
     for path in sweep.vary:
-        varied = [
-            part.requests[key].learner.name for part in plan.parts for key, has in part.varied.items() if path in has
-        ]
-        others = {name for part in plan.parts for name in part.learners} - set(varied)
+        with_it = dict.fromkeys(c.learner.name for c in plan.configurations if path in c.varied)
+        others = {name for part in plan.parts for name in part.learners} - set(with_it)
         rest = f"; {', '.join(sorted(others))} without it" if others else ""
-        _say(console, f"{path} varies {', '.join(dict.fromkeys(varied))}{rest}.")
+        _say(console, f"{path} varies {', '.join(with_it)}{rest}.")
     _say(console, f"To be measured: {', '.join(ask.measure for ask in plan.asks) or 'nothing'}.")
     for part in plan.parts:
         for note in (*part.dataset.notes, *part.notes):
             _say(console, f"{part.dataset.name}: {note}")
+
+
+def _outlook_document(plan: "Plan", outlooks: "Sequence[Outlook]", forecasts: "Sequence[Forecast]") -> dict[str, Any]:
+    learners = [
+        {
+            "dataset": row.dataset.name,
+            "learner": row.learner.name,
+            "runs": row.runs,
+            "stored": row.stored,
+            "programs": len(row.programs),
+            "cpu_hours": ahead.cpu_hours,
+            "worker_bytes": ahead.worker_bytes,
+            "runs_like_it": ahead.runs_like_it,
+        }
+        for row, ahead in zip(outlooks, forecasts, strict=True)
+    ]
+    return {
+        "sweep": plan.sweep.name,
+        "runs": len(plan.runs),
+        "stored": sum(row.stored for row in outlooks),
+        "programs": len(frozenset().union(*(row.programs for row in outlooks))),
+        "measures": [ask.measure for ask in plan.asks],
+        "learners": learners,
+    }
 
 
 def _print_outcome(name: str, outcome: "Outcome", store: "Store", console: Console) -> int:
@@ -141,22 +316,45 @@ def _print_outcome(name: str, outcome: "Outcome", store: "Store", console: Conso
     from services.plans import standing
 
     found = standing(store, store.sweep(name)[1])
-    table = _table("learner", "runs", "finished", "diverged", "failed")
-    for learner, *counts in found.iter_rows():
-        table.add_row(learner, *map("{:,}".format, counts))
-    console.print(table)
+    _print_learners(found, console)
     _say(console, "")
     for reason, n in Counter(outcome.failed.values()).most_common(5):
         _say(console, f"! {_n(n, 'run')} failed: {reason}")
+    if outcome.stopped:
+        _say(console, f"{_n(outcome.stopped, 'run')} stopped early, with all runs of their configurations.")
     _say(console, f"{_n(outcome.fitted, 'run')} fitted by this command, {outcome.reused:,} reused from the store.")
     _say(console, f"Next: basin measure {name}, then: basin geometry {name}")
     return int(found["finished"].sum())
 
 
+def _print_learners(found: Any, console: Console) -> None:
+    table = _table(*found.columns)
+    for learner, *counts in found.iter_rows():
+        table.add_row(learner, *map("{:,}".format, counts))
+    console.print(table)
+
+
+def _stands(now: "Standing") -> str:
+    ended = sum(now.ended.values())
+    said = {"running": "running" if now.alive else "broken off: `basin sweep resume` goes on"}.get(now.state, now.state)
+    ago = (datetime.now(UTC) - now.updated_at).total_seconds()
+    parts = [
+        f"{said}: {now.reused + ended:,} of {_n(now.runs, 'run')} done ({now.reused:,} stored before)",
+        *(f"{n:,} {status}" for status, n in now.ended.items() if status != "finished"),
+        *([f"{now.running:,} running"] if now.running and now.alive else []),
+        *([f"about {format_seconds(now.seconds_left)} left"] if now.seconds_left and now.alive else []),
+        f"{now.cpu_hours:.2f} CPU-hours",
+        *([f"{now.gpu_hours:.2f} GPU-hours"] if now.gpu_hours else []),
+        *([] if now.alive else [f"{format_seconds(ago)} ago"]),
+        *([now.reason] if now.reason else []),
+    ]
+    return "; ".join(parts)
+
+
 def _table(*headings: str) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     for heading in headings:
-        table.add_column(heading, justify="left" if heading in ("dataset", "learner", "sweep") else "right")
+        table.add_column(heading, justify="left" if heading in ("dataset", "learner", "sweep", "state") else "right")
     return table
 
 

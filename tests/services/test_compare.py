@@ -30,7 +30,7 @@ def planned(learners, splits, seeds, dataset=DATASET):
 def compared(path, learners=BLACK_BOXES, splits=2, seeds=1, on_event=lambda event: None):
     asked = planned(learners, splits, seeds)
     with writing(path) as writer:
-        return compare(asked, writer, InProcessExecutor(), on_event, n_workers=1, resources=Resources())
+        return compare(asked, writer, InProcessExecutor(), on_event, resources=Resources())
 
 
 @pytest.fixture(scope="module")

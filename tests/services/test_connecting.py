@@ -21,6 +21,7 @@ from services.measuring import measure, vectors
 from services.runner import run
 from services.store import Store, writing
 from tests.models.runs import table
+from tests.services.items import items_of
 
 DATASET = table("classes")
 SHORT = Optimise(epochs=3, batch_size=16)
@@ -50,7 +51,7 @@ PATHS = Paths(points=5, bezier_steps=3)
 def connected(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("connecting") / "store"
     with writing(folder) as writer:
-        run(REQUESTS, DATASET, writer, InProcessExecutor())
+        run(items_of(REQUESTS), {DATASET.fingerprint: DATASET}, writer, InProcessExecutor())
         writer.put_sweep("all", "{}", pl.DataFrame({"run_key": list(KEYS.values())}))
         connect(writer)
     return folder

@@ -21,6 +21,7 @@ from services.measuring import measure, plan, vectors
 from services.runner import run
 from services.store import Store, writing
 from tests.models.runs import table
+from tests.services.items import items_of
 
 DATASET = table("classes")
 DATASETS = {DATASET.fingerprint: DATASET}
@@ -47,7 +48,7 @@ ASKS = (ask("hessian_trace", relative_error=0.3), ask("hessian_top_eigenvalue", 
 def fitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("measuring") / "store"
     with writing(folder) as writer:
-        run(REQUESTS, DATASET, writer, InProcessExecutor())
+        run(items_of(REQUESTS), {DATASET.fingerprint: DATASET}, writer, InProcessExecutor())
         writer.put_sweep("all", "{}", pl.DataFrame({"run_key": list(KEYS.values())}))
     return folder
 

@@ -10,13 +10,15 @@ import pytest
 from cluster.executor import InProcessExecutor
 from cluster.resources import Resources
 from models.dataset import DataError, Dataset, Partition
+from models.fit import cost, program_key
 from models.geometry.catalogue import ask
 from models.result import RunRequest
 from models.spec import MLP, BoostedTrees, Categorical, Learner, Library, Optimise, Poisson, SpecError, resolve
 from services.datasets import load
 from services.errors import StoreError
+from services.execution import carry_out
 from services.learners import presets
-from services.plans import MEMBERS, carry_out, datasets_of, load_datasets, outlook, plan, standing
+from services.plans import MEMBERS, datasets_of, load_datasets, outlook, plan, standing
 from services.runner import Outcome
 from services.store import Store, writing
 from services.sweeps import MEASURES, Data, Sweep, parse_sweep
@@ -37,7 +39,7 @@ def planned(*datasets: Dataset, **changes):
 
 def carried_out(path: Path, wanted) -> Outcome:
     with writing(path) as writer:
-        return carry_out(wanted, writer, InProcessExecutor(), lambda event: None, n_workers=1, resources=Resources())
+        return carry_out(wanted, writer, InProcessExecutor(), lambda event: None, resources=Resources())
 
 
 # --- planning ---------------------------------------------------------------------------------------------------------
@@ -45,17 +47,20 @@ def carried_out(path: Path, wanted) -> Outcome:
 
 def test_a_plan_crosses_datasets_learners_varied_settings_splits_and_seeds():
     found = planned(CLASSES, REAL, vary=VARY, splits=3, seeds=2)
-    for part, dataset in zip(found.parts, (CLASSES, REAL), strict=True):
-        nets = [resolve(v.learner, dataset.task, dataset.n_classes) for v in variants(NET, VARY)]
-        assert part.learners == ("net", "trees")
-        assert list(part.requests.values()) == [
-            RunRequest(learner, Partition(index=split), seed, dataset.fingerprint)
-            for learner in (*nets, TREES)
-            for split in range(3)
-            for seed in range(2)
-        ]
-        assert all(key == request.run_key for key, request in part.requests.items())
-        assert part.requests.keys() == part.varied.keys()
+    assert [part.learners for part in found.parts] == [("net", "trees")] * 2
+    expected = [
+        RunRequest(learner, Partition(index=split), seed, dataset.fingerprint)
+        for dataset in (CLASSES, REAL)
+        for learner in (
+            *(resolve(v.learner, dataset.task, dataset.n_classes) for v in variants(NET, VARY)),
+            TREES,
+        )
+        for split in range(3)
+        for seed in range(2)
+    ]
+    assert found.run_keys == [request.run_key for request in expected]
+    requests = {request.run_key: request for request in found.requests()}
+    assert requests == {request.run_key: request for request in expected}
     assert len(found.run_keys) == len(set(found.run_keys)) == 2 * (4 + 1) * 3 * 2
     assert found.asks == (ask("l2_norm"),)
 
@@ -64,14 +69,15 @@ def test_runs_that_are_the_same_are_planned_once():
     same = planned(CLASSES, vary={"inference.learning_rate": [0.01, 0.010, "1e-2"]})
     assert len(same.run_keys) == 2 * 2
     twins = planned(CLASSES, replace(CLASSES, name="twin"))
-    assert [len(part.requests) for part in twins.parts] == [4, 0]
+    assert len(twins.runs) == 4
+    assert set(twins.members()["dataset"]) == {CLASSES.name}
 
 
 def test_nothing_varied_is_what_the_learners_are():
-    (part,) = planned(CLASSES).parts
-    learners = {request.learner for request in part.requests.values()}
+    found = planned(CLASSES)
+    learners = {request.learner for request in found.requests()}
     assert learners == {resolve(NET, "classes", 3), TREES}
-    assert set(map(str, part.varied.values())) == {"{}"}
+    assert [configuration.varied for configuration in found.configurations] == [{}, {}]
     assert next(iter(learners - {TREES})).likelihood == Categorical()
 
 
@@ -86,10 +92,24 @@ def test_learners_that_are_not_stated_are_those_that_suit_each_dataset():
 
 
 def test_runs_are_told_apart_in_words():
-    words = planned(CLASSES, REAL, vary=VARY).words()
+    found = planned(CLASSES, REAL, vary=VARY)
+    words = found.words(found.runs)
+    assert list(words) == found.run_keys
     assert len(set(words.values())) == len(words)
     assert "made-up-real, net, learning_rate 0.1, batch_size 32, split 1, seed 0" in words.values()
-    assert "net, split 0, seed 0" in planned(CLASSES).words().values()
+    single = planned(CLASSES)
+    assert "net, split 0, seed 0" in single.words(single.runs).values()
+
+
+def test_the_most_expensive_runs_come_first_and_go_where_they_belong():
+    found = planned(CLASSES, vary=VARY)
+    items = list(found.items(found.runs, Resources(cpus=1, gpus=0.5)))
+    assert [item.cost for item in items] == sorted((item.cost for item in items), reverse=True)
+    assert {item.payload.learner.name: item.resources.gpus for item in items} == {"net": 0.5, "trees": 0}
+    for item in items:
+        assert item.run_key == item.payload.run_key
+        assert item.program == program_key(item.payload, CLASSES)
+        assert item.cost == cost(item.payload, CLASSES)
 
 
 def test_members_say_what_was_varied():
@@ -128,17 +148,21 @@ def test_what_would_fail_on_every_split_is_refused_at_once():
 
 def test_the_outlook_counts_runs_stored_and_programs():
     wanted = planned(CLASSES, REAL, vary=VARY)
-    counts = [(row.dataset, row.learner, row.runs, row.stored, len(row.programs)) for row in outlook(wanted, [])]
+    counts = [
+        (row.dataset.name, row.learner.name, row.runs, row.stored, len(row.programs))
+        for row in outlook(wanted, wanted.runs)
+    ]
     assert counts == [
         (name, learner, *rest)
         for name in ("made-up-classes", "made-up-real")
         # The learning rate is an argument of the program, the batch size is not.
         for learner, *rest in (("net", 8, 0, 2), ("trees", 2, 0, 1))
     ]
-    small = {key for key, has in wanted.parts[0].varied.items() if has.get("inference.batch_size") == 16}
-    net, *_ = outlook(wanted, small)
+    small = [i for i, c in enumerate(wanted.configurations) if c.varied.get("inference.batch_size") == 16]
+    net, *_ = outlook(wanted, wanted.runs.filter(~pl.col("configuration").is_in(small)))
     assert (net.stored, len(net.programs)) == (4, 1)
-    assert [row.programs for row in outlook(wanted, wanted.run_keys)] == [frozenset()] * 4
+    assert net.cost == 4 * wanted.configurations[0].cost
+    assert [row.programs for row in outlook(wanted, wanted.runs.clear())] == [frozenset()] * 4
 
 
 # --- carrying out -----------------------------------------------------------------------------------------------------
@@ -183,7 +207,7 @@ def test_the_sweep_is_recorded_before_anything_is_fitted(tmp_path: Path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt), writing(tmp_path) as writer:
-        carry_out(planned(CLASSES), writer, InProcessExecutor(), break_off, n_workers=1, resources=Resources())
+        carry_out(planned(CLASSES), writer, InProcessExecutor(), break_off, resources=Resources())
     assert Store(tmp_path).sweeps() == ["small"]
     assert standing(Store(tmp_path), Store(tmp_path).sweep("small")[1])["finished"].sum() < 4
 

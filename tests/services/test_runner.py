@@ -14,9 +14,10 @@ from models.dataset import Dataset
 from models.events import Checkpoint, Event, Progress, Result
 from models.result import RunRequest
 from services.errors import StoreError
-from services.runner import Outcome, run
+from services.runner import Outcome, execute, run
 from services.store import Store, Writer, writing
 from tests.services import factories
+from tests.services.items import items_of
 
 CHILDREN = multiprocessing.get_context("forkserver")
 CHILDREN.set_forkserver_preload(["tests.services.test_runner"])
@@ -35,6 +36,9 @@ DATASET = Dataset(
 )
 
 
+DATASETS = {DATASET.fingerprint: DATASET}
+
+
 def requests(n: int, start: int = 0) -> list[RunRequest]:
     return [factories.request(seed) for seed in range(start, start + n)]
 
@@ -51,7 +55,10 @@ def fit(asked: Sequence[RunRequest], dataset: Dataset, checkpoints: Mapping[str,
 
 
 def run_all(writer: Writer, asked: Sequence[RunRequest], **options: Any) -> Outcome:
-    return run(asked, DATASET, writer, InProcessExecutor(), **({"work": fit} | options))
+    """Those of the runs that the store lacks."""
+    stored = writer.stored(request.run_key for request in asked)
+    items = items_of(request for request in asked if request.run_key not in stored)
+    return run(items, DATASETS, writer, InProcessExecutor(), **({"work": fit} | options))
 
 
 @pytest.fixture
@@ -67,14 +74,13 @@ def given_up() -> Iterator[None]:
 gives_up = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 
 
-def test_only_what_is_missing_is_fitted(tmp_path: Path) -> None:
+def test_runs_are_stored_under_their_dataset_and_sweep(tmp_path: Path) -> None:
     with writing(tmp_path) as writer:
-        assert run_all(writer, requests(3)) == Outcome(fitted=3, reused=0, failed={})
-        assert run_all(writer, requests(3)) == Outcome(fitted=0, reused=3, failed={})
-        assert run_all(writer, [*requests(5), *requests(5)]) == Outcome(fitted=2, reused=3, failed={})
+        assert run_all(writer, requests(3), sweep="small") == Outcome(fitted=3, reused=0, failed={})
     runs = Store(tmp_path).runs().collect()
-    assert sorted(runs["seed"]) == [0, 1, 2, 3, 4]
+    assert sorted(runs["seed"]) == [0, 1, 2]
     assert set(runs["dataset"]) == {"Ziffern"}
+    assert set(runs["sweep"]) == {"small"}
 
 
 def test_failures_and_lost_runs_are_rows_and_are_tried_again(tmp_path: Path) -> None:
@@ -82,8 +88,8 @@ def test_failures_and_lost_runs_are_rows_and_are_tried_again(tmp_path: Path) -> 
     keys = {request.seed: request.run_key for request in asked}
     for attempt in range(2):
         with writing(tmp_path) as writer:
-            outcome = run_all(writer, asked, width=1)
-        assert (outcome.fitted, outcome.reused) == (2 - 2 * attempt, 2 * attempt)
+            outcome = run_all(writer, asked)
+        assert outcome.fitted == 2 - 2 * attempt
         assert outcome.failed == {keys[5]: "its worker was lost", keys[7]: "RuntimeError: a bug"}
     runs = Store(tmp_path).runs().select("seed", "status", "error", "attempt").sort("seed").collect().rows()
     assert runs == [
@@ -107,6 +113,13 @@ def test_results_are_told_after_they_are_stored(tmp_path: Path) -> None:
     assert sorted(type(event).__name__ for event in seen) == ["Progress", "Progress", "Result", "Result"]
 
 
+def test_every_event_comes_with_its_item(tmp_path: Path) -> None:
+    with writing(tmp_path) as writer:
+        events = list(execute(items_of(requests(3)), DATASETS, writer, InProcessExecutor(), fit))
+    assert all(item.run_key == event.run_key == item.payload.run_key for item, event in events)
+    assert {item.payload.seed for item, event in events if isinstance(event, Result)} == {0, 1, 2}
+
+
 @gives_up
 @pytest.mark.usefixtures("given_up")
 def test_an_interrupt_keeps_finished_runs_and_the_next_call_goes_on(tmp_path: Path) -> None:
@@ -126,13 +139,7 @@ def test_an_interrupt_keeps_finished_runs_and_the_next_call_goes_on(tmp_path: Pa
         command()
     assert Store(tmp_path).stored(r.run_key for r in requests(5)) == set(finished)
     with writing(tmp_path) as writer:
-        assert run_all(writer, requests(5)) == Outcome(fitted=3, reused=2, failed={})
-
-
-def test_requests_about_other_data_are_refused(tmp_path: Path) -> None:
-    strange = RunRequest(factories.request().learner, factories.request().partition, 0, "another")
-    with writing(tmp_path) as writer, pytest.raises(ValueError, match="1 of 3 requests are about other data"):
-        run_all(writer, [*requests(2), strange])
+        assert run_all(writer, requests(5)) == Outcome(fitted=3, reused=0, failed={})
 
 
 @gives_up
@@ -170,7 +177,7 @@ def run_until_killed(path: Path) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     with writing(path) as writer:
-        run(requests(2), DATASET, writer, InProcessExecutor(), kill, work=count_to_four)
+        run_all(writer, requests(2), on_event=kill, work=count_to_four)
 
 
 def test_a_killed_driver_goes_on_from_the_last_checkpoint(tmp_path: Path) -> None:
@@ -179,7 +186,7 @@ def test_a_killed_driver_goes_on_from_the_last_checkpoint(tmp_path: Path) -> Non
     child.join()
     assert child.exitcode == -signal.SIGKILL
     with writing(tmp_path) as writer:
-        outcome = run(requests(2), DATASET, writer, InProcessExecutor(), work=count_to_four)
-    assert outcome == Outcome(fitted=1, reused=1, failed={})
+        outcome = run_all(writer, requests(2), work=count_to_four)
+    assert outcome == Outcome(fitted=1, reused=0, failed={})
     assert sorted(Store(tmp_path).runs().collect()["n_parameters"]) == [1, 4]
     assert list((tmp_path / "checkpoints").iterdir()) == []

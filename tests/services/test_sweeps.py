@@ -136,7 +136,31 @@ WRONG = {
     "nothing to vary": ({"vary": ["inference.learning_rate"]}, ["s.yaml.vary: expected a mapping"]),
     "a value that is no list": (
         {"vary": {"inference.learning_rate": 0.1}},
-        ["s.yaml.vary.inference.learning_rate: expected a list"],
+        ["s.yaml.vary.inference.learning_rate: expected a list of values, a range"],
+    ),
+    "a range without its end": (
+        {"vary": {"inference.learning_rate": {"low": 0.1, "count": 3}}},
+        ["s.yaml.vary.inference.learning_rate.high: Field required"],
+    ),
+    "a range the wrong way round": (
+        {"vary": {"inference.learning_rate": {"low": 0.1, "high": 0.01, "count": 3}}},
+        ["s.yaml.vary.inference.learning_rate: `low` is 0.1 and `high` is 0.01: expected a smaller and a larger"],
+    ),
+    "a logarithm of zero": (
+        {"vary": {"inference.learning_rate": {"draw": "log-uniform", "low": 0, "high": 1}}},
+        ["`low` is 0: a logarithmic scale needs numbers above 0"],
+    ),
+    "a choice of nothing": (
+        {"vary": {"inference.learning_rate": {"draw": "choice", "low": 0}}},
+        ["a choice has `values`, and neither `low` nor `high`"],
+    ),
+    "a typo in a draw": (
+        {"vary": {"inference.learning_rate": {"draw": "uniform", "low": 0, "hihg": 1}}},
+        ["s.yaml.vary.inference.learning_rate.hihg: unknown key; did you mean 'high'?"],
+    ),
+    "a typo in the resources": (
+        {"resources": {"gpu": 1}},
+        ["s.yaml.resources.gpu: unknown key; did you mean 'gpus'?"],
     ),
     "no value": (
         {"vary": {"inference.learning_rate": []}},

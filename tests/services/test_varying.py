@@ -4,7 +4,7 @@ import pytest
 
 from models.spec import NUTS, Learner, Linear, Normal, SpecError
 from services.learners import presets
-from services.varying import check_varied, paths_of, variants
+from services.varying import Draw, Draws, Range, check_varied, paths_of, variants
 
 PRESETS = presets("quick")
 SGD, SVM, BNN = PRESETS["mlp-sgd"], PRESETS["svm"], PRESETS["bnn-nuts"]
@@ -50,6 +50,45 @@ def test_values_that_are_only_possible_together_are_possible():
         SGD, {"inference.optimiser": ["lbfgs"], "inference.batch_size": [None], "inference.patience": [None]}
     )
     assert [v.learner.inference.optimiser for v in found] == ["lbfgs"]
+
+
+PINNED = [0.1031, 0.0235, 0.00104, 0.0001697]
+
+
+def rates(found) -> list[float]:
+    return [v.varied["inference.learning_rate"] for v in found]
+
+
+def test_ranges_have_equal_distances_or_equal_ratios_and_both_ends():
+    assert Range(low=0, high=1, count=5).values() == [0, 0.25, 0.5, 0.75, 1]
+    assert Range(low=1e-4, high=1, count=5, scale="log").values() == [1e-4, 1e-3, 1e-2, 0.1, 1]
+    assert Range(low=1, high=3, count=5, whole=True).values() == [1, 2, 3]
+    vary = {"inference.learning_rate": Range(low=0.1, high=0.3, count=3), "inference.batch_size": [8, 16]}
+    assert rates(variants(SGD, vary)) == [0.1, 0.1, 0.2, 0.2, 0.3, 0.3]
+
+
+def test_draws_are_the_same_always_and_go_together():
+    vary = {
+        "inference.learning_rate": Draw(draw="log-uniform", low=1e-4, high=1),
+        "inference.momentum": Draw(draw="choice", values=[0.0, 0.5, 0.9]),
+    }
+    found = variants(SGD, vary, Draws(4, 0))
+    assert found == variants(SGD, dict(reversed(vary.items())), Draws(4, 0))
+    # Pinned: what was drawn for a sweep must be drawn again by every later version.
+    assert rates(found) == PINNED
+    assert rates(variants(SGD, {"inference.learning_rate": vary["inference.learning_rate"]}, Draws(4, 0))) == PINNED
+    assert rates(variants(SGD, vary, Draws(6, 0)))[:4] == PINNED
+    assert rates(variants(SGD, vary, Draws(4, 1))) != PINNED
+    crossed = variants(SGD, vary | {"inference.batch_size": [8, 16]}, Draws(4, 0))
+    assert rates(crossed) == PINNED * 2
+
+
+def test_draws_spread_as_they_should():
+    values = Draw(draw="log-uniform", low=1e-4, high=1).take(4000, "s")
+    assert min(values) >= 1e-4 and max(values) <= 1
+    assert abs(sum(value < 1e-2 for value in values) / 4000 - 0.5) < 4 * 0.5 / 4000**0.5
+    whole = Draw(draw="uniform", low=0, high=4, whole=True).take(4000, "s")
+    assert all(abs(whole.count(number) / 4000 - 0.2) < 4 * 0.4 / 4000**0.5 for number in range(5))
 
 
 def test_a_path_stands_where_it_applies():

@@ -51,12 +51,13 @@ def rows(text: str) -> list[list[str]]:
 def test_a_check_tells_what_would_be_fitted_and_makes_nothing(command, file, tmp_path: Path):
     ended = command("sweep", "check", file)
     assert (ended.status, ended.err) == (0, "")
-    assert rows(ended.out) == [
+    assert [row[:5] for row in rows(ended.out)] == [
         ["two-moons:n=120", "net", "2", "0", "1"],
         ["two-moons:n=120", "svm", "1", "0", "1"],
         ["iris", "net", "2", "0", "1"],
         ["iris", "svm", "1", "0", "1"],
     ]
+    assert all(row[5].startswith("~") and row[-1] == "MiB" for row in rows(ended.out))  # by rule of thumb
     said = " ".join(ended.out.split())
     assert "tiny: 6 runs on 1 split with 1 seed each, 0 stored already; 4 programs to compile." in said
     assert "inference.learning_rate varies net; svm without it." in said
@@ -83,10 +84,58 @@ def test_a_sweep_is_run_once_and_listed(command, file, tmp_path: Path):
     command("compare", "iris", "--learners", "svm", "--splits", "2", "--seeds", "1", *HERE, "--name", "mine")
     command("compare", "iris", "--learners", "svm", "--splits", "1", "--seeds", "1", *HERE)
     assert rows(command("sweep", "list").out) == [
-        ["compare-iris-standard", "1", "1", "1", "1"],
-        ["mine", "1", "1", "2", "2"],
-        ["tiny", "2", "2", "6", "6"],
+        ["compare-iris-standard", "1", "1", "1", "1", "finished"],
+        ["mine", "1", "1", "2", "2", "finished"],
+        ["tiny", "2", "2", "6", "6", "finished"],
     ]
+
+
+def test_a_check_goes_by_runs_like_these_once_there_are_some(command, file):
+    command("compare", "iris", "--learners", "svm", "--budget", "quick", "--splits", "1", *HERE)
+    document = json.loads(command("sweep", "check", file, "--json").out)
+    assert (document["runs"], document["stored"], document["programs"]) == (6, 1, 3)
+    known = {(row["dataset"], row["learner"]): row for row in document["learners"]}
+    assert [known["iris", name]["runs_like_it"] for name in ("net", "svm")] == [0, 1]
+    assert known["iris", "svm"]["cpu_hours"] == 0
+    assert all(row["worker_bytes"] > 1e8 for row in known.values())
+
+
+def test_the_status_says_what_became_of_the_runs(command, file):
+    command("sweep", "run", file, *HERE)
+    said = command("sweep", "status", "tiny")
+    assert rows(said.out) == [["net", "4", "4", "0", "0"], ["svm", "2", "2", "0", "0"]]
+    assert "finished: 6 of 6 runs done (0 stored before)" in " ".join(said.out.split())
+    document = json.loads(command("sweep", "status", "tiny", "--json").out)
+    assert document["standing"]["state"] == "finished"
+    assert document["standing"]["ended"] == {"finished": 6}
+    assert not document["standing"]["alive"]
+    assert "no sweep 'tony'" in command("sweep", "status", "tony").err
+
+
+def test_a_sweep_is_resumed_without_its_file(command, file, tmp_path: Path):
+    command("sweep", "run", file, *HERE)
+    (tmp_path / file).unlink()
+    assert "0 runs fitted by this command, 6 reused" in command("sweep", "resume", "tiny", *HERE).out
+
+
+def test_only_failed_runs_are_tried_again_where_that_is_asked(command, tmp_path: Path):
+    wrong = {"name": "wrong", "predictor": {"kind": "formula", "formula": "x9"}, "inference": {"method": "pymc"}}
+    prior = {"prior": {"kind": "normal"}}
+    (tmp_path / "f.yaml").write_text(
+        yaml.safe_dump(SWEEP | {"datasets": ["two-moons:n=120"], "learners": [wrong | prior], "vary": {}})
+    )
+    assert "1 run failed" in command("sweep", "run", "f.yaml", *HERE).out
+    (tmp_path / "f.yaml").write_text(
+        yaml.safe_dump(SWEEP | {"datasets": ["two-moons:n=120"], "learners": [wrong | prior, "svm"], "vary": {}})
+    )
+    again = command("sweep", "run", "f.yaml", "--only-failed", *HERE)
+    assert "! 1 run failed" in again.out
+    assert rows(again.out) == [["wrong", "1", "0", "0", "1"], ["svm", "1", "0", "0", "0"]]
+
+
+def test_what_is_not_being_run_cannot_be_stopped(command, file):
+    command("sweep", "run", file, *HERE)
+    assert "is not being run: there is nothing to stop" in command("sweep", "stop", "tiny").err
 
 
 def test_runs_that_a_comparison_has_are_not_fitted_again(command, file):

@@ -1,0 +1,219 @@
+"""How a sweep stands while it is carried out: a small JSON object in the store, kept fresh by the process at work.
+
+Anybody who can read the store can read it, on this machine or another, and ask that process to stop.
+"""
+
+import _thread
+import os
+import socket
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+import psutil
+from pydantic import ConfigDict, ValidationError
+
+from models.spec import Settings
+from services.errors import ServiceError, StoreError
+from services.files import written_aside
+from services.store import Store
+from services.tally import Tally
+
+BEAT_SECONDS = 2.0
+SILENT_SECONDS = 60.0
+
+State = Literal["running", "finished", "stopped", "interrupted", "failed"]
+
+
+class Worksite(Settings):
+    """The process at work.
+
+    Attributes:
+        started: its start time by the system's count, which tells it from a later process of the same number.
+        job: the id of the Ray job that it is the driver of, or None.
+    """
+
+    host: str
+    process: int
+    started: float
+    job: str | None
+
+
+class Standing(Settings):
+    """How a sweep stands.
+
+    Attributes:
+        runs: all of them.
+        reused: those that were stored before.
+        ended: numbers of runs that ended since, by status.
+        running: runs at work now.
+        seconds: since the start; `seconds_left` by the pace so far.
+        reason: why it failed, in plain words.
+    """
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    name: str
+    state: State
+    runs: int
+    reused: int
+    ended: Mapping[str, int]
+    running: int
+    seconds: float
+    seconds_left: float | None
+    cpu_hours: float
+    gpu_hours: float
+    started_at: datetime
+    updated_at: datetime
+    at: Worksite
+    reason: str | None = None
+
+    @property
+    def alive(self) -> bool:
+        """Whether that process still works on it: on another host, by whether it said so lately."""
+        if self.state != "running":
+            return False
+        if self.at.host == socket.gethostname():
+            return abs((_started(self.at.process) or 0.0) - self.at.started) < 1.0
+        return (datetime.now(UTC) - self.updated_at).total_seconds() < SILENT_SECONDS
+
+
+class StoppedError(ServiceError):
+    """Work that ended because somebody asked for it."""
+
+
+def read_standing(store: Store, name: str) -> Standing | None:
+    """How a sweep stands, or stood last; None where that was never said, or cannot be read."""
+    text = _read(store, f"{name}.state.json")
+    try:
+        return None if text is None else Standing.model_validate_json(text)
+    except ValidationError:
+        return None
+
+
+def request_stop(store: Store, name: str) -> None:
+    """Ask the process that works on a sweep to stop; it keeps what is finished."""
+    _replace(store, f"{name}.stop", b"")
+
+
+def check_idle(store: Store, name: str) -> None:
+    """Refuse to work on a sweep that another process works on.
+
+    Raises:
+        ServiceError: one does.
+    """
+    now = read_standing(store, name)
+    if now is not None and now.alive:
+        raise ServiceError(
+            f"sweep {name!r} is being run by process {now.at.process} on {now.at.host}: `basin sweep status {name}` "
+            f"shows how it stands, `basin sweep stop {name}` stops it"
+        )
+
+
+@contextmanager
+def attended(store: Store, name: str, runs: int, reused: int, tally: Tally) -> Iterator[None]:
+    """Say how the sweep stands for as long as the block runs, and interrupt it when that is asked for.
+
+    Raises:
+        StoppedError: that was asked for.
+    """
+    _remove(store, f"{name}.stop")
+    attendant = _Attendant(store, name, runs, reused, tally)
+    attendant.start()
+    try:
+        yield
+    except KeyboardInterrupt:
+        attendant.end("stopped" if attendant.stop_seen else "interrupted")
+        if not attendant.stop_seen:
+            raise
+        raise StoppedError(
+            f"sweep {name!r} was stopped on request: finished runs are kept; `basin sweep resume {name}` goes on"
+        ) from None
+    except BaseException as error:
+        attendant.end("failed", str(error))
+        raise
+    attendant.end("finished")
+
+
+class _Attendant(threading.Thread):
+    def __init__(self, store: Store, name: str, runs: int, reused: int, tally: Tally):
+        super().__init__(name="basin-standing", daemon=True)
+        self.stop_seen = False
+        self._store, self._name, self._runs, self._reused, self._tally = store, name, runs, reused, tally
+        self._started_at = datetime.now(UTC)
+        self._ended = threading.Event()
+        self._at = Worksite(
+            host=socket.gethostname(),
+            process=os.getpid(),
+            started=_started(os.getpid()) or 0.0,
+            job=os.environ.get("BASIN_JOB") or None,
+        )
+        self._say("running")
+
+    def run(self) -> None:
+        while not self._ended.wait(BEAT_SECONDS):
+            try:
+                self._say("running")
+                if _read(self._store, f"{self._name}.stop") is not None:
+                    _remove(self._store, f"{self._name}.stop")
+                    self.stop_seen = True
+                    _thread.interrupt_main()
+                    return
+            except StoreError:  # the runs themselves will meet it, and say so
+                continue
+
+    def end(self, state: State, reason: str | None = None) -> None:
+        self._ended.set()
+        self.join()
+        with suppress(StoreError):  # an error that is under way tells more
+            self._say(state, reason)
+
+    def _say(self, state: State, reason: str | None = None) -> None:
+        tally = self._tally
+        standing = Standing(
+            name=self._name,
+            state=state,
+            runs=self._runs,
+            reused=self._reused,
+            ended=dict(tally.ended),
+            running=len(tally.running),
+            seconds=tally.seconds,
+            seconds_left=tally.seconds_left(),
+            cpu_hours=tally.cost.cpu_hours,
+            gpu_hours=tally.cost.gpu_hours,
+            started_at=self._started_at,
+            updated_at=datetime.now(UTC),
+            at=self._at,
+            reason=reason,
+        )
+        _replace(self._store, f"{self._name}.state.json", standing.model_dump_json(indent=1).encode())
+
+
+def _path(store: Store, name: str) -> Path:
+    return store.path / "sweeps" / name
+
+
+def _read(store: Store, name: str) -> bytes | None:
+    path = _path(store, name)
+    return path.read_bytes() if path.exists() else None
+
+
+def _replace(store: Store, name: str, data: bytes) -> None:
+    path = _path(store, name)
+    path.parent.mkdir(exist_ok=True)
+    with written_aside(path) as aside:
+        aside.write_bytes(data)
+
+
+def _remove(store: Store, name: str) -> None:
+    _path(store, name).unlink(missing_ok=True)
+
+
+def _started(process: int) -> float | None:
+    try:
+        return psutil.Process(process).create_time()
+    except psutil.NoSuchProcess:
+        return None
