@@ -144,9 +144,5 @@ def _last_line(log: Path) -> str:
 
 
 def _arguments(sweep: Path, options: RunOptions) -> list[str]:
-    found = ["sweep", "run", str(sweep), "--store", options.store, "--gpus", str(options.gpus)]
-    if options.address is not None:
-        found += ["--address", options.address]
-    if options.workers is not None:
-        found += ["--workers", str(options.workers)]
-    return found
+    given = options.model_dump(exclude_none=True)
+    return ["sweep", "run", str(sweep), *(word for name, value in given.items() for word in (f"--{name}", str(value)))]

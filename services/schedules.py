@@ -30,14 +30,14 @@ class RunOptions(Settings):
         store: location of the store, that means the same wherever the scheduler runs.
         address: `http://HOST:PORT` submits Ray jobs there; `HOST:PORT` of a Ray cluster; None starts Ray on the
             scheduler's machine.
-        workers: Ray actors; 0 works without Ray; None is as many as suit.
-        gpus: share of a GPU for each net's worker.
+        workers: Ray actors; 0 works without Ray; None is what the sweep says.
+        gpus: share of a GPU for each net's worker; None is what the sweep says.
     """
 
     store: str
     address: str | None = None
     workers: int | None = None
-    gpus: float = 0.0
+    gpus: float | None = None
 
 
 class Schedule(Settings):
@@ -105,7 +105,8 @@ def define(
         raise ScheduleError(
             f"misfire grace of {misfire_grace}: expected between 1 second and {LONGEST_GRACE.days} days"
         )
-    if options.address and options.workers == 0:
+    workers = sweep.resources.workers if options.workers is None else options.workers
+    if options.address and workers == 0:
         raise ScheduleError("no workers work in one process, so no cluster is asked: leave the address or workers out")
     return Schedule(
         name=name,

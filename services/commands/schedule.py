@@ -65,7 +65,7 @@ def add(
         bool, typer.Option("--coalesce/--no-coalesce", help="Of several due at once, run the latest alone, or each.")
     ] = True,
     workers: WorkersOption = None,
-    gpus: GpusOption = 0.0,
+    gpus: GpusOption = None,
     address: AddressOption = None,
     store: StoreOption = None,
     ledger: LedgerOption = None,

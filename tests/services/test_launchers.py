@@ -71,20 +71,8 @@ def test_a_launch_runs_the_sweep_and_leaves_its_log_and_status(launches: Launche
     assert launcher.state("one") is None
     launcher.launch("one", '{"name": "tiny"}', options)
     assert ends(launcher, "one") == LaunchState("succeeded")
-    sweep = launches.of("one") / "sweep.json"
-    expected = [
-        "sweep",
-        "run",
-        str(sweep),
-        "--store",
-        "s3://b/s",
-        "--gpus",
-        "0.5",
-        "--address",
-        "h:1",
-        "--workers",
-        "2",
-    ]
+    sweep = str(launches.of("one") / "sweep.json")
+    expected = ["sweep", "run", sweep, "--store", "s3://b/s", "--address", "h:1", "--workers", "2", "--gpus", "0.5"]
     assert (launches.of("one") / "log").read_text().splitlines() == [*expected, '{"name": "tiny"}']
 
 

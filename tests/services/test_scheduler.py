@@ -1,4 +1,4 @@
-"""The scheduler's step, on launches whose fate the test decides; real ones are in tests/acceptance/test_schedules.py."""
+"""The scheduler's step, on launches whose fate the test decides; tests/acceptance/test_schedules.py has real ones."""
 
 import sqlite3
 import threading
@@ -10,11 +10,11 @@ from sqlalchemy import update
 
 from services.errors import ServiceError
 from services.launchers import LaunchState
+from services.leases import has_scheduler
 from services.ledger import Ledger
 from services.ledger_tables import schedules
-from services.leases import has_scheduler
-from services.schedules import RunOptions
 from services.scheduler import Scheduler
+from services.schedules import RunOptions
 from tests import postgres
 from tests.services import agenda
 from tests.services.agenda import at, let_pass, outcomes, statuses
