@@ -1,5 +1,6 @@
 """The scheduler: fires what is due, launches it, and sees it through. Several on one ledger share the work."""
 
+import functools
 import os
 import socket
 import threading
@@ -10,12 +11,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from cluster.errors import ClusterError
+from models.spec import SpecError
 from services import leases
 from services.errors import LedgerError, ScheduleError, ServiceError
 from services.firing import Claimant, fire, may_fire
-from services.launchers import Launcher, LaunchState, LocalLauncher
+from services.job_launcher import JobLauncher
+from services.launchers import Launcher, LaunchState
 from services.leases import Held
 from services.ledger import Ledger
+from services.local_launcher import LocalLauncher
 from services.occurrences import Status
 from services.schedules import RunOptions
 
@@ -35,7 +39,12 @@ def make_scheduler(ledger: Ledger, cache: Path, say: Callable[[str], None]) -> "
     Logs and exit statuses of what it launches here lie beside the ledger's file; for Postgres, in the cache's folder.
     """
     local = LocalLauncher((ledger.folder or cache / "ledger" / ledger.identity) / "launches")
-    return Scheduler(ledger, lambda _: local, local.place, say=say)
+    jobs_at = functools.cache(JobLauncher)
+
+    def launcher_of(options: RunOptions) -> Launcher:
+        return jobs_at(options.address) if options.address and "://" in options.address else local
+
+    return Scheduler(ledger, launcher_of, local.place, say=say)
 
 
 class Scheduler:
@@ -79,7 +88,7 @@ class Scheduler:
         self._retry = retry_seconds
         self._say = say
         self._appear_at = 0.0  # by the monotonic clock, as all times here
-        self._retry_at: dict[str, float] = {}
+        self._retry_at: dict[Launcher | str, float] = {}
         self._complaints: dict[str, str] = {}
 
     def run(self, stop: threading.Event) -> None:
@@ -112,11 +121,12 @@ class Scheduler:
             except ScheduleError as error:
                 self._complain(name, f"{name}: {error}")
         for held in leases.hold(self._ledger, self.holder, self._place, self._claimant.lease_seconds):
-            if time.monotonic() >= self._retry_at.get(held.launch_id, 0.0):
-                self._see_to(held)
+            self._see_to(held)
 
     def _see_to(self, held: Held) -> None:
         launcher = self._launcher_of(held.options)
+        if time.monotonic() < max(self._retry_at.get(about, 0.0) for about in (launcher, held.launch_id)):
+            return
         try:
             state = launcher.state(held.launch_id)
             if held.status == "claimed" and state is None and not _too_late(held):
@@ -124,8 +134,9 @@ class Scheduler:
                 state = launcher.state(held.launch_id) or LaunchState("pending")
             elif held.stop_requested and state and state.status in ("pending", "running"):
                 launcher.stop(held.launch_id)
-        except (ServiceError, ClusterError, OSError) as error:
-            self._put_off(held, str(error))
+        except (ServiceError, ClusterError, SpecError, OSError) as error:
+            # A cluster that cannot be reached is so for all of its launches.
+            self._put_off(launcher if isinstance(error, ClusterError) else held.launch_id, held, str(error))
             return
         if state is None:
             self._note(held, *_never_launched(held))
@@ -133,9 +144,9 @@ class Scheduler:
             reason = held.reason if held.stop_requested and state.status != "failed" else state.reason
             self._note(held, "launched" if state.status == "pending" else state.status, reason)
 
-    def _put_off(self, held: Held, reason: str) -> None:
-        """Leave it for a while as it is, so that a launcher that cannot be reached does not hold up the others."""
-        self._retry_at[held.launch_id] = time.monotonic() + self._retry
+    def _put_off(self, about: Launcher | str, held: Held, reason: str) -> None:
+        """Leave it for a while as it is, so that what takes long to fail does not hold up everything else."""
+        self._retry_at[about] = time.monotonic() + self._retry
         self._note(held, held.status, held.reason if held.stop_requested else reason)
 
     def _note(self, held: Held, status: Status, reason: str) -> None:

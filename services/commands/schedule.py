@@ -14,10 +14,8 @@ from rich.text import Text
 
 from services.app import tell, warn
 from services.commands.options import (
-    AddressOption,
     GpusOption,
     LedgerOption,
-    StoreOption,
     WorkersOption,
     print_json,
 )
@@ -44,6 +42,13 @@ The scheduler fires what is due; several may be at work on one ledger, and each 
     no_args_is_help=True,
 )
 
+LocationOption = Annotated[
+    str | None, typer.Option("--store", help="Folder of stored runs, or s3://BUCKET/PREFIX. [env: BASIN_STORE]")
+]
+JobAddressOption = Annotated[
+    str | None,
+    typer.Option("--address", help="HOST:PORT of a Ray cluster, or http://HOST:8265 for jobs. [env: BASIN_ADDRESS]"),
+]
 NameArgument = Annotated[str, typer.Argument(help="A name of `basin schedule list`.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _UNITS = {"d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
@@ -66,8 +71,8 @@ def add(
     ] = True,
     workers: WorkersOption = None,
     gpus: GpusOption = None,
-    address: AddressOption = None,
-    store: StoreOption = None,
+    address: JobAddressOption = None,
+    store: LocationOption = None,
     ledger: LedgerOption = None,
 ) -> None:
     """Schedule a sweep, and print its next five times.
@@ -112,7 +117,7 @@ def add(
 
 
 @app.command("list")
-def list_schedules(store: StoreOption = None, ledger: LedgerOption = None, json: JsonOption = False) -> None:
+def list_schedules(store: LocationOption = None, ledger: LedgerOption = None, json: JsonOption = False) -> None:
     """List the schedules, when they fire next, and what became of their last occurrences.
 
     For example:
@@ -139,7 +144,7 @@ def list_schedules(store: StoreOption = None, ledger: LedgerOption = None, json:
 
 
 @app.command()
-def pause(name: NameArgument, store: StoreOption = None, ledger: LedgerOption = None) -> None:
+def pause(name: NameArgument, store: LocationOption = None, ledger: LedgerOption = None) -> None:
     """Let a schedule fire nothing until it is resumed; what runs goes on.
 
     For example: basin schedule pause nightly
@@ -152,7 +157,7 @@ def pause(name: NameArgument, store: StoreOption = None, ledger: LedgerOption = 
 
 
 @app.command()
-def resume(name: NameArgument, store: StoreOption = None, ledger: LedgerOption = None) -> None:
+def resume(name: NameArgument, store: LocationOption = None, ledger: LedgerOption = None) -> None:
     """Let a schedule fire again from now on; what it missed is not made up for.
 
     For example: basin schedule resume nightly
@@ -166,7 +171,7 @@ def resume(name: NameArgument, store: StoreOption = None, ledger: LedgerOption =
 
 
 @app.command()
-def remove(name: NameArgument, store: StoreOption = None, ledger: LedgerOption = None) -> None:
+def remove(name: NameArgument, store: LocationOption = None, ledger: LedgerOption = None) -> None:
     """Remove a schedule; what runs goes on, and its history stays.
 
     For example: basin schedule remove nightly
@@ -179,7 +184,7 @@ def remove(name: NameArgument, store: StoreOption = None, ledger: LedgerOption =
 
 
 @app.command("run-now")
-def run_now(name: NameArgument, store: StoreOption = None, ledger: LedgerOption = None) -> None:
+def run_now(name: NameArgument, store: LocationOption = None, ledger: LedgerOption = None) -> None:
     """Ask for an occurrence now; it starts when none of the schedule is running. A paused schedule may be asked, too.
 
     For example: basin schedule run-now nightly
@@ -198,7 +203,7 @@ def run_now(name: NameArgument, store: StoreOption = None, ledger: LedgerOption 
 def history(
     name: Annotated[str | None, typer.Argument(help="A schedule, a removed one too; all unless given.")] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many, the latest first.")] = 20,
-    store: StoreOption = None,
+    store: LocationOption = None,
     ledger: LedgerOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -228,7 +233,7 @@ def history(
     Console().print(table)
 
 
-def scheduler(store: StoreOption = None, ledger: LedgerOption = None) -> None:
+def scheduler(store: LocationOption = None, ledger: LedgerOption = None) -> None:
     """Fire schedules when they are due, until Ctrl-C; what it launched goes on after that.
 
     For example:
@@ -253,7 +258,7 @@ def scheduler(store: StoreOption = None, ledger: LedgerOption = None) -> None:
         make_scheduler(opened, settings().cache, lambda line: tell(f"{datetime.now():%F %T} {line}")).run(stop)
 
 
-def _open(store: Path | None, ledger: str | None, *, create: bool = False) -> "closing[Ledger]":
+def _open(store: str | None, ledger: str | None, *, create: bool = False) -> "closing[Ledger]":
     from services.ledger import Ledger, default_url
 
     environment = settings()

@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from services.launchers import LocalLauncher
 from services.ledger import Ledger
+from services.local_launcher import LocalLauncher
 from services.scheduler import Scheduler
 from services.schedules import RunOptions
 

@@ -12,14 +12,18 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import yaml
 
-from services.ledger import Ledger
+from services.ledger import Ledger, default_url
 from services.occurrences import Occurrence, history
+from services.scheduler import LEASE_SECONDS
 from services.schedules import RunOptions, add, define
+from services.store import Store
 from services.sweeps import parse_sweep, settle
 from tests import postgres
-from tests.acceptance.conftest import PATIENCE
+from tests.acceptance.conftest import PATIENCE, Basin
 from tests.acceptance.scheduling import Fate
+from tests.services import agenda
 
 ROOT = Path(__file__).resolve().parents[2]
 BEGIN = datetime(2026, 1, 5, tzinfo=UTC)
@@ -118,3 +122,32 @@ def assert_one_at_a_time(found: list[Occurrence]) -> None:
             assert earlier.ended is not None
             assert later.claimed is not None
             assert earlier.ended <= later.claimed
+
+
+def test_a_scheduled_sweep_survives_its_scheduler_and_is_seen_through_by_the_next(basin: Basin, tmp_path: Path):
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(SWEEP))
+    store = ("--store", tmp_path / "store")
+    added = basin.run("schedule", "add", tmp_path / "tiny.yaml", "--cron", "0 0 29 2 *", "--workers", "0", *store)
+    assert added.status == 0, added.stderr
+    assert basin.run("schedule", "run-now", "tiny", *store).status == 0
+    ledger = Ledger(default_url(tmp_path / "store", tmp_path), create=False)
+
+    def status() -> str:
+        (only,) = history(ledger)
+        return only.status
+
+    first = basin.start("scheduler", *store)
+    first.wait_until(lambda: status() == "running")
+    first.kill()
+    agenda.let_pass(ledger, LEASE_SECONDS)
+    second = basin.start("scheduler", *store)
+    second.wait_until(lambda: status() != "running")
+    second.interrupt()
+    ended = second.wait()
+    assert (ended.status, status()) == (0, "succeeded"), ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert "UTC: succeeded" in ended.stderr
+    ledger.close()
+    stored = Store(tmp_path / "store")
+    assert stored.sweeps() == ["tiny"]
+    assert stored.runs().collect()["status"].to_list() == ["finished"]

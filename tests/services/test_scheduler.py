@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import update
 
+from cluster.errors import ClusterError
 from services.errors import ServiceError
 from services.launchers import LaunchState
 from services.leases import has_scheduler
@@ -193,6 +194,20 @@ def test_a_launcher_that_cannot_be_reached_is_asked_again_until_the_grace_is_ove
         (1, "failed", "not launched within the grace of 600 s: no answer from http://head:8265")
     ]
     assert len(launches.asked) == 3
+
+
+def test_a_cluster_that_cannot_be_reached_is_asked_once_and_not_for_each_launch(make, ledger, launches):
+    agenda.added(ledger, "a")
+    agenda.added(ledger, "b")
+    launches.fault = ClusterError("nothing answers at http://head:8265")
+    scheduler = make()
+    scheduler.tick(at(1))
+    scheduler.tick(at(1.01))
+    assert len(launches.asked) == 1
+    launches.fault = None
+    let_pass(ledger, LEASE + 1)
+    make().tick(at(1.03))
+    assert {name: statuses(ledger, name) for name in ("a", "b")} == {name: [(1, "launched")] for name in ("a", "b")}
 
 
 def test_a_launcher_that_cannot_be_reached_holds_up_no_other_schedule(ledger: Ledger, launches: Launches):

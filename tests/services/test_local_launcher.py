@@ -12,9 +12,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from services import launchers
+from services import local_launcher
 from services.errors import ServiceError
-from services.launchers import LaunchState, LocalLauncher
+from services.launchers import LaunchState
+from services.local_launcher import LocalLauncher
 from services.schedules import RunOptions
 from tests.services.waiting import wait_until
 
@@ -46,7 +47,7 @@ class Launches:
     def clean_up(self) -> None:
         """End what a failed test left running."""
         for path in self.folder.glob("launches/*/process.json"):
-            if launchers._alive(path.parent):
+            if local_launcher._alive(path.parent):
                 os.killpg(json.loads(path.read_text())["pid"], signal.SIGKILL)
 
 
@@ -123,7 +124,7 @@ def test_a_launch_that_was_prepared_and_never_begun_begins(launches: Launches):
 LAUNCH_AND_DIE = """
 import os, signal, sys
 from pathlib import Path
-from services.launchers import LocalLauncher
+from services.local_launcher import LocalLauncher
 from services.schedules import RunOptions
 folder, *command = sys.argv[1:]
 LocalLauncher(Path(folder), tuple(command)).launch("one", "", RunOptions(store="/store"))
@@ -219,7 +220,7 @@ def test_one_that_does_not_end_when_asked_to_is_killed_at_last(launches: Launche
     launcher.stop("one")
     launcher.stop("one")
     assert launcher.state("one") == LaunchState("running")
-    monkeypatch.setattr(launchers, "STOP_SECONDS", 0.0)
+    monkeypatch.setattr(local_launcher, "STOP_SECONDS", 0.0)
     launcher.stop("one")
     found = ends(launcher, "one")
     assert found == LaunchState("stopped", "killed, for it did not end when it was asked to")
