@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 from cluster.errors import ClusterError
 from models.spec import SpecError
@@ -24,7 +25,7 @@ from services.occurrences import Status
 from services.schedules import RunOptions
 
 LEASE_SECONDS = 60.0
-ABANDONED_SECONDS = 3600.0
+ABANDONED_SECONDS = 3600.0  # without word of a launch
 _APPEAR_SECONDS = leases.SEEN_SECONDS / 3
 
 
@@ -88,7 +89,7 @@ class Scheduler:
         self._retry = retry_seconds
         self._say = say
         self._appear_at = 0.0  # by the monotonic clock, as all times here
-        self._retry_at: dict[Launcher | str, float] = {}
+        self._troubles: dict[Launcher | str, _Trouble] = {}
         self._complaints: dict[str, str] = {}
 
     def run(self, stop: threading.Event) -> None:
@@ -125,29 +126,27 @@ class Scheduler:
 
     def _see_to(self, held: Held) -> None:
         launcher = self._launcher_of(held.options)
-        if time.monotonic() < max(self._retry_at.get(about, 0.0) for about in (launcher, held.launch_id)):
-            return
-        try:
-            state = launcher.state(held.launch_id)
-            if held.status == "claimed" and state is None and not _too_late(held):
-                launcher.launch(held.launch_id, held.sweep, held.options)
-                state = launcher.state(held.launch_id) or LaunchState("pending")
-            elif held.stop_requested and state and state.status in ("pending", "running"):
-                launcher.stop(held.launch_id)
-        except (ServiceError, ClusterError, SpecError, OSError) as error:
-            # A cluster that cannot be reached is so for all of its launches.
-            self._put_off(launcher if isinstance(error, ClusterError) else held.launch_id, held, str(error))
-            return
-        if state is None:
-            self._note(held, *_never_launched(held))
-        else:
-            reason = held.reason if held.stop_requested and state.status != "failed" else state.reason
-            self._note(held, "launched" if state.status == "pending" else state.status, reason)
+        trouble = self._troubles.get(launcher) or self._troubles.get(held.launch_id)
+        if trouble is None or time.monotonic() >= trouble.retry_at:
+            try:
+                state = _bring_on(launcher, held)
+            except (ServiceError, ClusterError, SpecError, OSError) as error:
+                # A cluster that cannot be reached is so for all of its launches.
+                trouble = self._put_off(launcher if isinstance(error, ClusterError) else held.launch_id, str(error))
+            else:
+                self._troubles.pop(launcher, None)
+                self._troubles.pop(held.launch_id, None)
+                self._note(held, *_status_of(held, state))
+                return
+        self._note(held, *_status_in(held, trouble))
 
-    def _put_off(self, about: Launcher | str, held: Held, reason: str) -> None:
-        """Leave it for a while as it is, so that what takes long to fail does not hold up everything else."""
-        self._retry_at[about] = time.monotonic() + self._retry
-        self._note(held, held.status, held.reason if held.stop_requested else reason)
+    def _put_off(self, about: Launcher | str, message: str) -> "_Trouble":
+        """Ask again after a while, so that what takes long to fail does not hold up everything else."""
+        now = time.monotonic()
+        known = self._troubles.get(about)
+        trouble = _Trouble(message, known.since if known else now, now + self._retry)
+        self._troubles[about] = trouble
+        return trouble
 
     def _note(self, held: Held, status: Status, reason: str) -> None:
         if (status, reason) == (held.status, held.reason):
@@ -162,16 +161,49 @@ class Scheduler:
             self._say(message)
 
 
+class _Trouble(NamedTuple):
+    """A launcher that failed, or does so for one launch; times by the monotonic clock."""
+
+    message: str
+    since: float
+    retry_at: float
+
+
+def _bring_on(launcher: Launcher, held: Held) -> LaunchState | None:
+    """Launch it, or stop it, if that is to be done now. Returns how it stands; None where it is not launched."""
+    state = launcher.state(held.launch_id)
+    if held.status == "claimed" and state is None and not _too_late(held):
+        launcher.launch(held.launch_id, held.sweep, held.options)
+        return launcher.state(held.launch_id) or LaunchState("pending")
+    if held.stop_requested and state and state.status in ("pending", "running"):
+        launcher.stop(held.launch_id)
+    return state
+
+
 def _too_late(held: Held) -> bool:
     return held.stop_requested or held.age_seconds > held.misfire_grace_seconds
 
 
-def _never_launched(held: Held) -> tuple[Status, str]:
-    """What to note of one that will not be launched any more, or that its launcher has no memory of."""
-    if held.status != "claimed":
+def _status_of(held: Held, state: LaunchState | None) -> tuple[Status, str]:
+    if state is None and held.status == "claimed":
+        return _never_launched(held, held.reason)
+    if state is None:
         return "lost", "what launched it knows nothing of it any more"
+    keeps_reason = held.stop_requested and state.status not in ("succeeded", "failed")
+    return "launched" if state.status == "pending" else state.status, held.reason if keeps_reason else state.reason
+
+
+def _status_in(held: Held, trouble: _Trouble) -> tuple[Status, str]:
+    if held.status == "claimed" and _too_late(held):
+        return _never_launched(held, trouble.message)
+    if time.monotonic() > trouble.since + ABANDONED_SECONDS:
+        return "lost", f"nothing is known of it any more: {trouble.message}"
+    return held.status, held.reason if held.stop_requested else trouble.message
+
+
+def _never_launched(held: Held, trouble: str) -> tuple[Status, str]:
     if held.stop_requested:
         return "stopped", held.reason
-    if held.reason:
-        return "failed", f"not launched within the grace of {held.misfire_grace_seconds} s: {held.reason}"
+    if trouble:
+        return "failed", f"not launched within the grace of {held.misfire_grace_seconds} s: {trouble}"
     return "skipped", f"misfire: not launched within {held.misfire_grace_seconds} s of being claimed"

@@ -80,7 +80,7 @@ def main(fate: Fate) -> None:
         lambda _: launcher,
         launcher.place,
         clock=lambda: fate.now().astimezone(UTC),
-        interval_seconds=0.05,
+        interval_seconds=0.15,
         lease_seconds=LEASE_SECONDS,
     ).run(stop)
     ledger.close()

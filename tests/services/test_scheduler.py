@@ -34,6 +34,7 @@ class Launches:
         self.states: dict[str, LaunchState] = {}
         self.stopped: list[str] = []
         self.fault: Exception | None = None
+        self.silence: Exception | None = None
 
     def launch(self, launch_id: str, sweep: str, options: RunOptions) -> None:
         self.asked.append(launch_id)
@@ -42,6 +43,8 @@ class Launches:
         self.states.setdefault(launch_id, LaunchState("pending"))
 
     def state(self, launch_id: str) -> LaunchState | None:
+        if self.silence:
+            raise self.silence
         return self.states.get(launch_id)
 
     def stop(self, launch_id: str) -> None:
@@ -194,6 +197,28 @@ def test_a_launcher_that_cannot_be_reached_is_asked_again_until_the_grace_is_ove
         (1, "failed", "not launched within the grace of 600 s: no answer from http://head:8265")
     ]
     assert len(launches.asked) == 3
+
+
+def test_a_cluster_that_is_gone_holds_up_its_schedules_no_longer_than_the_grace(make, ledger, launches, monkeypatch):
+    """It answers nothing at all, so nobody knows whether anything was launched."""
+    agenda.added(ledger, "a", misfire_grace=timedelta(minutes=10))
+    agenda.added(ledger, "b", misfire_grace=timedelta(minutes=10))
+    scheduler = make(retry_seconds=0.0)
+    scheduler.tick(at(1))
+    launches.all_are("running")
+    agenda.added(ledger, "c", misfire_grace=timedelta(minutes=10), now=at(1))
+    launches.fault = launches.silence = ClusterError("nothing answers at http://head:8265")
+    scheduler.tick(at(2))
+    assert statuses(ledger, "a") == [(1, "launched"), (2, "skipped")]
+    assert outcomes(ledger, "c") == [(2, "claimed", "nothing answers at http://head:8265")]
+    let_pass(ledger, 660)
+    scheduler.tick(at(2.1))
+    assert statuses(ledger, "c") == [(2, "failed")]
+    monkeypatch.setattr("services.scheduler.ABANDONED_SECONDS", 0.0)
+    scheduler.tick(at(2.2))
+    for name in ("a", "b"):
+        lost = "nothing is known of it any more: nothing answers at http://head:8265"
+        assert outcomes(ledger, name)[0] == (1, "lost", lost)
 
 
 def test_a_cluster_that_cannot_be_reached_is_asked_once_and_not_for_each_launch(make, ledger, launches):
