@@ -22,13 +22,15 @@ def _default_cache() -> Path:
 
 
 class Environment(BaseSettings):
-    """Settings from environment variables `BASIN_STORE`, `BASIN_CACHE`, `BASIN_DATA` and `BASIN_ADDRESS`.
+    """Settings from environment variables `BASIN_STORE`, `BASIN_CACHE`, `BASIN_DATA`, `BASIN_ADDRESS` and
+    `BASIN_LEDGER`.
 
     Attributes:
         store: where bundles and tables are: a folder, or s3://bucket/prefix.
         cache: folder of what was fetched or compiled, and can be had again.
         data: folder of further datasets, or None.
         address: of a Ray cluster; None starts one on this machine.
+        ledger: URL of the database of schedules; None is a file in the store's folder.
     """
 
     model_config = SettingsConfigDict(env_prefix="BASIN_", env_ignore_empty=True, frozen=True, extra="ignore")
@@ -37,6 +39,7 @@ class Environment(BaseSettings):
     cache: Folder = Field(default_factory=_default_cache)
     data: Folder | None = None
     address: str | None = None
+    ledger: str | None = None
 
 
 @functools.cache
