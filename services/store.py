@@ -34,7 +34,7 @@ import polars as pl
 from models.spec import SCHEMA_VERSION
 from services import bundles, measurements, tables
 from services.archive import DamagedError, names, object_name, pack_arrays, unpack_arrays
-from services.bundles import Bundle, Manifest, Record, manifest_of
+from services.bundles import REPLACEABLE, Bundle, Manifest, Record, manifest_of
 from services.commits import Committer
 from services.errors import StoreError
 from services.measurements import MeasurementRecord
@@ -80,7 +80,7 @@ class Store:
         return tables.latest(self.scan("runs"))
 
     def stored(self, run_keys: Iterable[str]) -> set[str]:
-        """Those of the runs that need no fit: finished or diverged. A failed one is tried again by a later command."""
+        """Those of the runs that need no fit: finished or diverged. Others are tried again by a later command."""
         found = tables.collect(self.storage, "runs", ["run_key", "status"])
         return set(run_keys) & set(found.filter(pl.col("status").is_in(STORED))["run_key"])
 
@@ -154,13 +154,14 @@ class Writer(Store):
     def put(self, record: Record) -> bool:
         """Keep a run: when this returns, it survives a kill. Its rows follow with the next commit.
 
-        Returns False, and keeps the first, when the run is stored already. A failure is kept as one more attempt.
+        Returns False, and keeps the first, when the run is stored already. A run that failed, or was stopped early, is
+        kept as one more attempt at it.
 
         Raises:
             StoreError: the store cannot be written to.
         """
         result, run_key = record.result, record.request.run_key
-        failed = result.status == "failed"
+        failed = result.status in REPLACEABLE
         if failed and self.storage.exists(bundles.FOLDER, object_name(run_key)):
             return False
         rows = rows_of_result(result)
@@ -289,7 +290,7 @@ class Writer(Store):
         """Append the rows of what `runs` and `measurements` lack. Returns the number of runs, less those set aside."""
         self._append_missing(measurements.FOLDER, names(self.storage, measurements.FOLDER), "measurements")
         stored = names(self.storage, bundles.FOLDER)
-        self._failures = Counter(name.partition(".failed-")[0] for name in stored if ".failed-" in name)
+        self._failures = Counter(name.partition(".")[0] for name in stored if "." in name)
         n_appended = self._append_missing(bundles.FOLDER, stored, "runs")
         for run_key in self._checkpoints & stored:
             self.remove_checkpoint(run_key)
@@ -358,7 +359,8 @@ def _make(storage: Storage) -> None:
     if not storage.remote and Path(storage.location).is_file():
         raise StoreError(f"{storage.location} is a file: name a folder for the store by --store or BASIN_STORE")
     storage.make()
-    # A ledger may come before the store, and tables before the version: without it they are from a writer that was killed here, or is making them now.
+    # A ledger may come before the store, and tables before the version: without it they are from a writer that was
+    # killed here, or is making them now.
     others = {name for name in storage.top() if not name.startswith(".")} - {tables.FOLDER, LEDGER}
     if storage.exists("", VERSION):
         return
