@@ -44,6 +44,7 @@ _AWAY = re.compile(
     r"error sending request|error decoding response body|request or response body error|operation timed out"
     r"|status code\W*(5\d\d|429)"
 )
+_METADATA = "/latest/"  # of a machine of Amazon's, which is asked when no credentials are set
 _HALF_WRITTEN = re.compile(r"#\d+$|\.tmp$")  # how obstore and deltalake name what they have not finished
 _log = logging.getLogger(__name__)
 
@@ -83,6 +84,10 @@ class Storage:
         """Make the folder of a local location; a bucket must be there."""
         if not self.remote:
             with self._said("write to"):
+                if Path(self.location).is_file():
+                    raise StoreError(
+                        f"{self.location} is a file: name a folder for the store by --store or BASIN_STORE"
+                    )
                 Path(self.location).mkdir(parents=True, exist_ok=True)
 
     def top(self) -> set[str]:
@@ -185,10 +190,11 @@ class Storage:
         """Files that killed writers left half-written: those so old that no living one can be at them."""
         if not self.remote:
             oldest_living = time.time() - LEFTOVER_SECONDS
-            for path in Path(self.location).rglob("*"):
-                with suppress(FileNotFoundError):  # its writer finished it just now
-                    if _HALF_WRITTEN.search(path.name) and path.stat().st_mtime < oldest_living:
-                        yield path
+            for folder, _, files in os.walk(self.location):
+                for path in (Path(folder, name) for name in files if _HALF_WRITTEN.search(name)):
+                    with suppress(FileNotFoundError):  # its writer finished it just now
+                        if path.stat().st_mtime < oldest_living:
+                            yield path
 
     def remove_leftovers(self) -> None:
         """Remove what killed writers left half-written."""
@@ -296,19 +302,26 @@ class Storage:
 
 def is_away(error: Exception) -> bool:
     """Whether an error of obstore, deltalake or polars says that a server did not answer, or was out of order."""
-    return _AWAY.search(_plain(error)) is not None
+    text = _plain(error)
+    return _AWAY.search(text) is not None and _METADATA not in text
+
+
+def is_refused(error: Exception) -> bool:
+    """Whether a server said no for another reason than that an object is not there."""
+    code = re.search(r"<Code>(.*?)</Code>", str(error))
+    return code is not None and code[1] != "NoSuchKey"
 
 
 def reason(error: Exception) -> str:
     """The heart of an error of obstore or deltalake, in one line."""
     text = _plain(error)
-    if "169.254." in text:
+    if _METADATA in text:
         return "no credentials are set"
     if "builder error" in text:
         return "an address that begins with http:// needs AWS_ALLOW_HTTP=true"
     if said := re.search(r"<Code>(.*?)</Code>\s*<Message>(.*?)</Message>", text, re.DOTALL):
         return f"{said[2]} ({said[1]})"
-    if said := re.search(r"([^:]+) \(os error \d+\)", text):
+    if said := re.search(r"([^:]+) \(os error \d+\)", text) or re.search(r'message: "(.+?)"', text):
         return said[1].strip()
     if isinstance(error, OSError) and error.strerror:
         return error.strerror

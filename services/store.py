@@ -353,8 +353,6 @@ def exists(location: str | Path) -> bool:
 
 
 def _make(storage: Storage) -> None:
-    if not storage.remote and Path(storage.location).is_file():
-        raise StoreError(f"{storage.location} is a file: name a folder for the store by --store or BASIN_STORE")
     storage.make()
     # Tables come before the version: without it they are from a writer that was killed here, or is making them now.
     others = {name for name in storage.top() if not name.startswith(".")} - {tables.FOLDER}
