@@ -1,6 +1,7 @@
 """The store: bundles and tables at one location, many readers, several writers at once.
 
     store.json     schema version
+    ledger/        of schedules, on a local path; it may be there before anything is stored
     bundles/       one archive per run, written first
     measurements/  one archive for each time that a stored run was measured, likewise
     tables/        Delta tables, appended to in batches after
@@ -45,6 +46,7 @@ BATCH = 100
 BATCH_SECONDS = 5.0
 READERS = 16
 VERSION = "store.json"
+LEDGER = "ledger"
 STORED = ("finished", "diverged")
 DEFINITION = "basin.sweep"
 
@@ -354,8 +356,8 @@ def exists(location: str | Path) -> bool:
 
 def _make(storage: Storage) -> None:
     storage.make()
-    # Tables come before the version: without it they are from a writer that was killed here, or is making them now.
-    others = {name for name in storage.top() if not name.startswith(".")} - {tables.FOLDER}
+    # A ledger may come before the store, and tables before the version: without it they are from a writer that was killed here, or is making them now.
+    others = {name for name in storage.top() if not name.startswith(".")} - {tables.FOLDER, LEDGER}
     if storage.exists("", VERSION):
         return
     if others:

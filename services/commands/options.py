@@ -24,6 +24,10 @@ WorkersOption = Annotated[
 GpusOption = Annotated[
     float | None, typer.Option("--gpus", min=0, help="Share of a GPU for each net's worker, such as 0.5; 0 is none.")
 ]
+LedgerOption = Annotated[
+    str | None,
+    typer.Option("--ledger", help="URL of the schedules' database; else in the store's folder. [env: BASIN_LEDGER]"),
+]
 AddressOption = Annotated[
     str | None, typer.Option("--address", help="HOST:PORT of a Ray cluster. [env: BASIN_ADDRESS]")
 ]

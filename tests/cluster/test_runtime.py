@@ -8,7 +8,6 @@ from cluster.runtime import connect
 _LOCAL = """
 import os, sys
 from cluster.executor import Lost
-from cluster.packing import pack
 from cluster.ray_executor import RayExecutor
 from tests.cluster import works
 from tests.cluster.test_executor_contract import execute, items_of
@@ -16,7 +15,7 @@ from tests.cluster.test_executor_contract import execute, items_of
 with RayExecutor(n_workers=1, attempts=1) as executor:
     from ray._raylet import AuthenticationMode, get_authentication_mode
     assert get_authentication_mode() == AuthenticationMode.TOKEN
-    (lost,) = execute(executor, pack(items_of([True]), 1), works.die_if_told)
+    (lost,) = execute(executor, items_of([True]), works.die_if_told)
     assert isinstance(lost, Lost)
 import ray
 assert not ray.is_initialized()
@@ -30,7 +29,6 @@ nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
 first = nodes.add_node(num_cpus=1)
 
 from cluster.errors import ClusterError
-from cluster.packing import pack
 from cluster.ray_executor import RayExecutor
 from cluster.runtime import connect
 from models.events import Checkpoint
@@ -50,10 +48,10 @@ sys.path.insert(0, os.getcwd())
 os.chdir(folder)
 ray.cloudpickle.register_pickle_by_value(works)
 with RayExecutor(address=nodes.address) as executor:
-    (found,) = values(execute(executor, pack(items_of(["X"]), 1), works.environment)).values()
+    (found,) = values(execute(executor, items_of(["X"]), works.environment)).values()
     print("shipped" if "py_modules_files" in found[1] else found[1])
     events = []
-    for event in execute(executor, pack(items_of([folder]), 1), works.count_up):
+    for event in execute(executor, items_of([folder]), works.count_up):
         events.append(event)
         if isinstance(event, Checkpoint):
             nodes.add_node(num_cpus=1)
@@ -90,6 +88,18 @@ def test_what_listens_but_is_not_ray_is_given_up_on():
         pytest.raises(ClusterError, match="did not answer as Ray within 3 s"),
     ):
         connect(f"127.0.0.1:{silent.getsockname()[1]}", timeout=3)
+
+
+def test_a_process_without_a_token_is_told_to_set_one(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
+    monkeypatch.delenv("RAY_AUTH_TOKEN_PATH", raising=False)
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listening,
+        pytest.raises(ClusterError, match="RAY_AUTH_TOKEN_PATH"),
+    ):
+        connect(f"127.0.0.1:{listening.getsockname()[1]}")
 
 
 def test_ray_started_here_asks_for_a_token_stops_with_its_executor_and_prints_nothing(token, python):
