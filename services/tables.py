@@ -10,7 +10,8 @@ from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from services.errors import StoreError
 from services.schemas import SCHEMAS
-from services.storage import Storage, is_away, is_refused, reason
+from services.storage import Storage
+from services.storage_faults import is_away, is_refused, reason
 
 FOLDER = "tables"
 

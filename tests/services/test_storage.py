@@ -15,6 +15,7 @@ from services import storage as storage_module
 from services.errors import StoreError
 from services.storage import LEFTOVER_SECONDS, Storage
 from tests.services.s3 import S3Server
+from tests.services.waiting import wait_until
 
 
 @pytest.fixture
@@ -153,13 +154,6 @@ def started(action: Callable[[], Any]) -> threading.Thread:
     return thread
 
 
-def wait_for_line(log: pytest.LogCaptureFixture, text: str) -> None:
-    deadline = time.monotonic() + 60
-    while text not in log.text:
-        assert time.monotonic() < deadline, f"nothing said {text!r}: {log.text}"
-        time.sleep(0.01)
-
-
 def test_a_server_that_is_away_is_waited_for_and_that_is_said(
     s3: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -170,7 +164,7 @@ def test_a_server_that_is_away_is_waited_for_and_that_is_said(
     with caplog.at_level(logging.WARNING):
         with s3.away():
             thread = started(lambda: found.extend([storage.read("folder", "a"), storage.create("folder", "b", b"")]))
-            wait_for_line(caplog, f"waiting for {bucket} at {s3.environment['AWS_ENDPOINT_URL']}: ")
+            wait_until(lambda: f"waiting for {bucket} at {s3.environment['AWS_ENDPOINT_URL']}: " in caplog.text)
         thread.join(60)
     assert found == [b"one", True]
 
@@ -187,7 +181,7 @@ def test_who_created_knows_it_even_when_the_answer_was_lost(
         # The frozen server has the first request already, and carries it out when it goes on.
         with s3.frozen():
             thread = started(lambda: won.extend(storage.create("folder", name, b"own") for name in ("a", "b")))
-            wait_for_line(caplog, "waiting for")
+            wait_until(lambda: "waiting for" in caplog.text)
         thread.join(60)
     assert won == [True, False]
     assert storage.read("folder", "a") == b"own"

@@ -10,17 +10,21 @@ import pytest
 from deltalake import DeltaTable
 from polars.testing import assert_frame_equal
 
-from services import checking, commits, store
+from models.spec import SCHEMA_VERSION
+from services import bundles, checking, commits, store
 from services.archive import object_name
 from services.errors import StoreError
+from services.opening import exists
+from services.rows import join, rows_of_result
 from services.schemas import RUN_TABLES, SCHEMAS
-from services.store import Store, exists, writing
+from services.storage import Storage
+from services.store import Store, writing
 from tests.services import factories
 from tests.services.stores import assert_holds_exactly, cut, flip
 
 
 def version(location: str, table: str) -> int:
-    uri, options = Store(location).storage.table(table)
+    uri, options = Storage(location).table(table)
     return DeltaTable(uri, storage_options=options).version()
 
 
@@ -53,7 +57,7 @@ def test_a_new_store_has_every_table_with_its_schema(location: str) -> None:
         pass
     for table, schema in SCHEMAS.items():
         assert Store(location).scan(table).collect_schema() == schema
-    assert json.loads(Store(location).storage.read("", "store.json")) == {"schema_version": store.SCHEMA_VERSION}
+    assert json.loads(Storage(location).read("", "store.json")) == {"schema_version": SCHEMA_VERSION}
 
 
 @pytest.mark.parametrize("name", ["with blank", "ümlaut/#1"])
@@ -145,7 +149,7 @@ def test_many_commits_are_compacted_and_nothing_is_lost(location: str, monkeypat
     monkeypatch.setattr(store, "BATCH", 1)
     records = [factories.record(factories.request(seed)) for seed in range(7)]
     put_all(location, records)
-    uri, options = Store(location).storage.table("runs")
+    uri, options = Storage(location).table("runs")
     assert len(DeltaTable(uri, storage_options=options).file_uris()) < 5
     assert_holds_exactly(location, records)
 
@@ -183,7 +187,7 @@ def test_checkpoints_come_back_until_the_run_is_stored(location: str) -> None:
         writer.put(record)
         assert writer.checkpoints() == set()
         assert writer.load_checkpoint(key) is None
-    assert Store(location).storage.names("checkpoints") == []
+    assert Storage(location).names("checkpoints") == []
 
 
 @pytest.mark.parametrize("harm", [flip, cut])
@@ -199,7 +203,7 @@ def test_the_checkpoint_of_a_run_that_is_stored_goes_when_the_store_is_opened(tm
     with writing(tmp_path) as late, writing(tmp_path) as quick:
         quick.put(record)
         late.save_checkpoint(record.request.run_key, {"a": np.zeros(1)})
-    (problem,) = checking.check(Store(tmp_path).storage)
+    (problem,) = checking.check(Storage(tmp_path))
     assert problem.kind == "leftover"
     with writing(tmp_path):
         pass
@@ -218,8 +222,8 @@ def some_runs() -> list:
 @pytest.mark.parametrize("lost", [*RUN_TABLES, "measurements", "comparisons"])
 def test_a_table_that_was_deleted_is_made_again_from_the_bundles(tmp_path: Path, lost: str) -> None:
     put_all(tmp_path, records := some_runs())
-    Store(tmp_path).storage.remove_folder("tables", lost)
-    assert [(p.kind, p.name) for p in checking.check(Store(tmp_path).storage)] == [("table missing or damaged", lost)]
+    Storage(tmp_path).remove_folder("tables", lost)
+    assert [(p.kind, p.name) for p in checking.check(Storage(tmp_path))] == [("table missing or damaged", lost)]
     for _ in range(2):  # nothing is made in its place meanwhile
         with (
             pytest.raises(StoreError, match=rf"{lost} is missing: `basin store rebuild` makes it again"),
@@ -234,7 +238,7 @@ def test_a_table_that_was_deleted_is_made_again_from_the_bundles(tmp_path: Path,
 @pytest.mark.parametrize("harm", ["log", "rows", "all"])
 def test_tables_that_are_damaged_are_made_again(location: str, harm: str) -> None:
     put_all(location, records := some_runs())
-    storage = Store(location).storage
+    storage = Storage(location)
     if harm == "log":
         storage.replace("tables/metrics/_delta_log", f"{0:020}.json", b"no JSON")
     elif harm == "rows":
@@ -258,13 +262,13 @@ def test_a_bundle_that_was_harmed_before_its_commit_is_set_aside_and_its_run_fit
     with writing(location):
         pass
     for record in records:  # as a writer that is killed before its commit, in the middle of it for one table
-        manifest = store.manifest_of(record)
-        store.bundles.write(Store(location).storage, manifest, record.result, store.join(factories.rows_of(record)))
-    commits.Committer(Store(location).storage).append_missing({"metrics": factories.rows_of(records[1])["metrics"]})
-    harm(Store(location).storage, "bundles", object_name(key))
+        rows = join(rows_of_result(record.result))
+        bundles.write(Storage(location), bundles.manifest_of(record), record.result, rows)
+    commits.Committer(Storage(location)).append_missing({"metrics": factories.rows_of(records[1])["metrics"]})
+    harm(Storage(location), "bundles", object_name(key))
     with writing(location) as writer:
         assert writer.set_aside == [key]
-        assert Store(location).storage.names("damaged") == [object_name(key)]
+        assert Storage(location).names("damaged") == [object_name(key)]
         assert writer.stored(r.request.run_key for r in records) == {
             r.request.run_key for r in (records[0], records[2])
         }
@@ -275,10 +279,10 @@ def test_a_bundle_that_was_harmed_before_its_commit_is_set_aside_and_its_run_fit
 def test_a_bundle_that_was_harmed_later_is_found_and_its_run_fitted_again(location: str) -> None:
     put_all(location, records := some_runs())
     key = records[1].request.run_key
-    flip(Store(location).storage, "bundles", object_name(key))
+    flip(Storage(location), "bundles", object_name(key))
     with pytest.raises(StoreError, match="`basin store rebuild` sets it aside"):
         Store(location).bundle(key)
-    (problem,) = checking.check(Store(location).storage)
+    (problem,) = checking.check(Storage(location))
     assert (problem.kind, problem.name, problem.remedy) == ("bundle damaged", key, "basin store rebuild")
     with writing(location) as writer:
         assert writer.rebuild() == 3
@@ -313,7 +317,7 @@ def test_a_file_is_no_store(tmp_path: Path) -> None:
 
 
 def test_a_place_of_other_things_is_no_store(location: str) -> None:
-    other = store.Storage(location)
+    other = Storage(location)
     other.make()
     other.create("", "thesis.tex", b"")
     assert "holds other files (thesis.tex)" in refusal(location)
@@ -336,7 +340,7 @@ def test_reading_where_there_is_no_store_says_how_to_make_one(location: str, tmp
     ],
 )
 def test_a_store_of_another_version_is_refused_and_left_alone(location: str, text: str, message: str) -> None:
-    other = store.Storage(location)
+    other = Storage(location)
     other.make()
     other.create("", "store.json", text.encode())
     assert message in refusal(location)

@@ -16,14 +16,15 @@ import numpy as np
 import pytest
 
 from services import storage as storage_module
-from services import store
 from services.archive import names
 from services.errors import StoreError
+from services.opening import exists
 from services.store import Store, writing
 from tests.services import crashing, factories
 from tests.services.crashing import killed, start
 from tests.services.s3 import S3Server
 from tests.services.stores import assert_holds_exactly, bundle_of
+from tests.services.waiting import wait_until
 
 
 def some_records(n: int) -> list:
@@ -122,13 +123,6 @@ def meanwhile(action: Callable[[], Any]) -> threading.Thread:
     return thread
 
 
-def wait_for(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, "it never came"
-        time.sleep(0.002)
-
-
 @pytest.mark.parametrize("fault", ["away", "frozen"])
 @pytest.mark.parametrize("moment", ["putting", "committing"])
 def test_a_server_that_is_gone_for_a_while_costs_time_only(
@@ -149,7 +143,7 @@ def test_a_server_that_is_gone_for_a_while_costs_time_only(
         with getattr(s3, fault)():
             actions = {"putting": lambda: [writer.put(record) for record in records[2:]], "committing": writer.commit}
             thread = meanwhile(actions[moment])
-            wait_for(lambda: f"waiting for {bucket}" in caplog.text)
+            wait_until(lambda: f"waiting for {bucket}" in caplog.text)
         thread.join(60)
         assert not thread.is_alive()
         for record in records[2:]:
@@ -214,12 +208,12 @@ def test_kills_at_random_moments_lose_and_double_nothing(tmp_path: Path) -> None
         before = acknowledged.stat().st_size
         child = start(crashing.write_forever, str(path), acknowledged, 3)
         if moment > 0.05:  # the others die while they open the store
-            wait_for(lambda size=before, child=child: acknowledged.stat().st_size > size or not child.is_alive())
+            wait_until(lambda size=before, child=child: acknowledged.stat().st_size > size or not child.is_alive())
         time.sleep(moment)
         killed(child)
         seeds = [int(line) for line in acknowledged.read_text().splitlines()]
         assert len(seeds) == len(set(seeds))
-        if not store.exists(path):
+        if not exists(path):
             assert not seeds
             continue
         found = Store(path)
