@@ -7,6 +7,7 @@ killed, or a later command, comes to the same choices without training anything 
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import polars as pl

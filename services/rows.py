@@ -10,7 +10,9 @@ from models.result import Connected, Diagnostic, Measure, MeasuredProfile, Metri
 from models.spec import canonical_json
 from services.bundles import REPLACEABLE, Bundle, Manifest
 from services.measurements import MeasurementRecord
-from services.schemas import SCHEMAS, SETTINGS
+from services.schemas import MEASUREMENT_TABLES, RUN_TABLES, SCHEMAS, SETTINGS
+
+Rows = Mapping[str, pl.DataFrame]
 
 
 def rows_of_result(result: RunResult) -> dict[str, pl.DataFrame]:
@@ -178,3 +180,10 @@ def split(joined: pl.DataFrame) -> dict[str, pl.DataFrame]:
     """The inverse of `join`."""
     tables = joined["table"].unique(maintain_order=True)
     return {t: joined.filter(pl.col("table") == t).select(SCHEMAS[t].names()) for t in tables}
+
+
+def stacked(rows: Iterable[Rows]) -> dict[str, pl.DataFrame]:
+    """The rows of many runs and measurements, by table."""
+    rows = list(rows)
+    names = dict.fromkeys((*RUN_TABLES, *MEASUREMENT_TABLES))
+    return {t: pl.concat(r[t] for r in rows if t in r) for t in names if any(t in r for r in rows)}

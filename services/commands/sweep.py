@@ -66,8 +66,9 @@ def check(file: FileArgument, store: StoreOption = None, as_json: JsonFlag = Fal
     """
     sweep = read_sweep(file)
     from services.forecast import forecast
+    from services.opening import exists
     from services.plans import load_datasets, outlook, plan
-    from services.store import Store, exists
+    from services.store import Store
 
     environment = settings()
     planned = plan(sweep, load_datasets(sweep, environment.cache))
