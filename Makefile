@@ -46,9 +46,13 @@ $(STAMP):
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@rm -f $(VENV)/.installed-*; touch $@
 
+LOCK := uv pip compile -q --generate-hashes --universal --python-version 3.12 --no-annotate --no-header
 lock:  ## resolve the dependencies anew; needs uv
-	uv pip compile -q pyproject.toml -c requirements/constraints.txt --generate-hashes --universal --python-version 3.12 --no-annotate --no-header -o requirements/base.lock
-	uv pip compile -q pyproject.toml --extra dev -c requirements/base.lock --generate-hashes --universal --python-version 3.12 --no-annotate --no-header -o requirements/dev.lock
+	$(LOCK) pyproject.toml -c requirements/constraints.txt -o requirements/base.lock
+	$(LOCK) pyproject.toml --extra dev -c requirements/base.lock -o requirements/dev.lock
+	$(LOCK) pyproject.toml --extra gpu -c requirements/base.lock -o requirements/gpu.lock
+	$(LOCK) --group build -c requirements/dev.lock -o requirements/build.lock
+	$(LOCK) --group launcher -c requirements/dev.lock -o requirements/launcher.lock
 
 clean:  ## remove the environment and the caches
 	rm -rf $(VENV) .pytest_cache .ruff_cache .import_linter_cache

@@ -69,7 +69,8 @@ def _check_reachable(address: str, timeout: float) -> None:
     except subprocess.TimeoutExpired as error:
         raise ClusterError(f"what listens at {address!r} did not answer as Ray within {timeout:g} s") from error
     except subprocess.CalledProcessError as error:
-        if "AuthenticationError" in error.stderr:
+        # Without any token Ray's command aborts in the file that looks for one.
+        if "AuthenticationError" in error.stderr or "authentication_token_loader" in error.stderr:
             raise ClusterError(
                 f"Ray at {address!r} asks for its token: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN_PATH to the file "
                 "that holds the cluster's token"

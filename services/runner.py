@@ -101,6 +101,7 @@ def execute(
         ClusterError: no worker can be had.
     """
     in_flight: dict[str, Item] = {}
+    checkpoints = StoredCheckpoints(writer)
 
     def noted() -> Iterator[Item]:
         for item in items:
@@ -108,10 +109,10 @@ def execute(
             yield item
 
     try:
-        for event in executor.execute(pack(noted(), 16, 2), work, datasets, StoredCheckpoints(writer)):
+        for event in executor.execute(pack(noted(), 16, 2), work, datasets, checkpoints):
             item = in_flight[event.run_key]
             if isinstance(event, Checkpoint):
-                writer.save_checkpoint(event.run_key, event.arrays)
+                checkpoints.save(event)
             elif not isinstance(event, Progress):
                 del in_flight[event.run_key]
             yield item, event
@@ -126,6 +127,15 @@ class StoredCheckpoints(Mapping[str, Mapping[str, np.ndarray]]):
     def __init__(self, writer: Writer):
         self._writer = writer
         self._keys = writer.checkpoints()
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Replace the run's last one.
+
+        Raises:
+            StoreError: the disk is full or not writable; the last checkpoint is still there.
+        """
+        self._writer.save_checkpoint(checkpoint.run_key, checkpoint.arrays)
+        self._keys.add(checkpoint.run_key)
 
     def __getitem__(self, key: str) -> Mapping[str, np.ndarray]:
         arrays = self._writer.load_checkpoint(key) if key in self._keys else None

@@ -3,8 +3,8 @@
 Anybody who can read the store can read it, on this machine or another, and ask that process to stop.
 """
 
-import _thread
 import os
+import signal
 import socket
 import threading
 from collections.abc import Iterator, Mapping
@@ -160,7 +160,7 @@ class _Attendant(threading.Thread):
                 if _read(self._store, f"{self._name}.stop") is not None:
                     _remove(self._store, f"{self._name}.stop")
                     self.stop_seen = True
-                    _thread.interrupt_main()
+                    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)  # wakes it from any wait
                     return
             except StoreError:  # the runs themselves will meet it, and say so
                 continue

@@ -101,6 +101,10 @@ class Command:
         self._process.kill()
         self._process.wait(PATIENCE)
 
+    def terminate(self) -> None:
+        """As a cluster does before it kills: SIGTERM to the process."""
+        self._process.terminate()
+
     def interrupt(self) -> None:
         """As Ctrl-C in a terminal does: SIGINT to all of the group."""
         os.killpg(self._pid, signal.SIGINT)

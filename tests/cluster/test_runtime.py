@@ -92,6 +92,18 @@ def test_what_listens_but_is_not_ray_is_given_up_on():
         connect(f"127.0.0.1:{silent.getsockname()[1]}", timeout=3)
 
 
+def test_a_process_without_a_token_is_told_to_set_one(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
+    monkeypatch.delenv("RAY_AUTH_TOKEN_PATH", raising=False)
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listening,
+        pytest.raises(ClusterError, match="RAY_AUTH_TOKEN_PATH"),
+    ):
+        connect(f"127.0.0.1:{listening.getsockname()[1]}")
+
+
 def test_ray_started_here_asks_for_a_token_stops_with_its_executor_and_prints_nothing(token, python):
     assert python(_LOCAL) == ""
 
