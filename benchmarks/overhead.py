@@ -16,7 +16,7 @@ from benchmarks.peer import run_peer
 from benchmarks.table import Table, figure
 from benchmarks.work import trivial
 from cluster.executor import Executor, InProcessExecutor
-from cluster.packing import Item, pack
+from cluster.packing import Item
 from cluster.ray_executor import RayExecutor
 from cluster.resources import Resources
 from models.dataset import Dataset, Partition, sealed
@@ -124,8 +124,7 @@ def _executed(requests: Sequence[RunRequest], dataset: Dataset, executor: Execut
     """Milliseconds per run through the executor alone."""
     items = _items(requests)
     start = time.perf_counter()
-    packs = pack(items, width, WORKERS)
-    events = list(executor.execute(packs, trivial, {dataset.fingerprint: dataset}, {}))
+    events = list(executor.execute(items, trivial, {dataset.fingerprint: dataset}, {}))
     seconds = time.perf_counter() - start
     n_results = sum(isinstance(event, Result) for event in events)
     assert n_results == len(items), f"{n_results} of {len(items)} runs came back"

@@ -16,9 +16,20 @@ from cluster.errors import ClusterError
 _PACKAGES = Path(__file__).resolve().parents[1]
 _TIMEOUT = 20.0
 
+# For the environment of a cluster's head node. As Ray comes, it takes a quarter of a minute to find out that a machine
+# is gone; with these, some five seconds. A Ray on one machine needs them not: it has no other machine to go on with.
+HEALTH_CHECKS = {
+    "RAY_health_check_initial_delay_ms": "2000",
+    "RAY_health_check_period_ms": "1000",
+    "RAY_health_check_timeout_ms": "2000",
+    "RAY_health_check_failure_threshold": "3",
+}
 
-def connect(address: str | None = None, num_cpus: int | None = None, timeout: float = _TIMEOUT) -> None:
+
+def connect(address: str | None = None, num_cpus: int | None = None, timeout: float = _TIMEOUT) -> bool:
     """Connect to the cluster at `address` (`HOST:PORT` or `auto`), or start Ray on this machine if it is None.
+
+    Returns whether Ray was started here, where no other machine can join it.
 
     RAY_ADDRESS, which Ray sets in its jobs, stands in for an address that is None; `local` always starts anew. A Ray
     that is started here listens with token authentication on, as Ray 2.60 does unless RAY_AUTH_MODE says otherwise;
@@ -37,11 +48,12 @@ def connect(address: str | None = None, num_cpus: int | None = None, timeout: fl
                 # JAX warns of every fork once it has threads; Ray's children run another program at once.
                 warnings.filterwarnings("ignore", r"os\.fork\(\) was called", RuntimeWarning)
                 ray.init(address="local", num_cpus=num_cpus, include_dashboard=False, **quiet)
-            return
+            return True
         if address != "auto":
             _check_reachable(address, timeout)
         packages = [str(_PACKAGES / name) for name in ("models", "cluster", "services")]
         ray.init(address=address, runtime_env={"py_modules": packages}, **quiet)
+        return False
     except (RayError, OSError, RuntimeError, ValueError) as error:
         if isinstance(error, ClusterError):
             raise

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from models.dataset import Dataset
-from models.events import Result
+from models.events import Result, begun
 from models.geometry.landscape import Landscape
 from models.geometry.paths import Paths, connect
 from models.preparation import prepare
@@ -59,6 +59,7 @@ def connect_runs(
     the run that it starts from alone.
     """
     for request in requests:
+        emit(begun(request.key))
         run = Run(request.run, prepare(dataset, request.run.partition), emit, request.key)
         theta, others = (vectors[request.key][name] for name in ("theta", "others"))
         with jax.enable_x64(theta.dtype == np.float64), run.clock.computing():

@@ -9,13 +9,24 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Progress:
-    """`done` of `total` units of a phase ("epochs", "draws", ...), with facts such as divergences so far."""
+    """`done` of `total` units of a phase ("epochs", "draws", ...), with facts such as divergences so far.
+
+    The phase `START` has no units: see `begun`.
+    """
 
     run_key: str
     phase: str
     done: int
     total: int
     facts: Mapping[str, float]
+
+
+START = "start"
+
+
+def begun(run_key: str) -> Progress:
+    """Says that work on a run begins."""
+    return Progress(run_key, START, 0, 1, {})
 
 
 @dataclass(frozen=True)

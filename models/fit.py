@@ -2,17 +2,19 @@
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
+from itertools import batched
 
 import jax
 import numpy as np
 
 from models.dataset import DataError, Dataset, Partition, Split
-from models.events import Result
+from models.events import Result, begun
 from models.fit_net import fit_optimised, fit_sampled
 from models.preparation import prepare
 from models.result import RunRequest, RunResult, failure
 from models.run import Emit, Run
 from models.spec import HMC, NUTS, BlackBox, Formula, Optimise, PyMC, SpecError, canonical_json
+from models.train import WIDTH
 
 Checkpoints = Mapping[str, Mapping[str, np.ndarray]]
 
@@ -33,6 +35,8 @@ def fit(requests: Sequence[RunRequest], dataset: Dataset, checkpoints: Checkpoin
         return prepare(dataset, partition)
 
     for batch in _batches(requests, dataset):
+        for request in batch:
+            emit(begun(request.run_key))
         results = _fit_batch(batch, split_of, checkpoints, emit)  # pyright: ignore[reportArgumentType] - frozen, hence hashable
         for request, result in zip(batch, results, strict=True):
             emit(Result(request.run_key, result))
@@ -66,14 +70,14 @@ def cost(request: RunRequest, dataset: Dataset) -> float:
 
 
 def _batches(requests: Sequence[RunRequest], dataset: Dataset) -> list[list[RunRequest]]:
-    """One run at a time on a CPU; on an accelerator the optimised ones that share a program together."""
+    """One run at a time on a CPU; on an accelerator as many optimised ones of a program as go in lock step."""
     if jax.default_backend() == "cpu":
         return [[request] for request in requests]
     batches: dict[str, list[RunRequest]] = {}
     for request in requests:
         together = isinstance(request.learner.inference, Optimise)
         batches.setdefault(program_key(request, dataset) if together else request.run_key, []).append(request)
-    return list(batches.values())
+    return [list(group) for batch in batches.values() for group in batched(batch, WIDTH)]
 
 
 def _fit_batch(

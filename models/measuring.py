@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array
 
 from models.dataset import Dataset
-from models.events import Result
+from models.events import Result, begun
 from models.geometry.catalogue import Ask
 from models.geometry.definition import Point
 from models.geometry.landscape import Landscape
@@ -20,6 +20,7 @@ from models.preparation import prepare
 from models.result import Measure, MeasuredProfile, Measurement, MeasureStatus, RunRequest, Seconds
 from models.run import Emit, Run, rows_of
 from models.spec import SCHEMA_VERSION, Optimise, digest
+from models.train import WIDTH
 
 # Posterior draws whose geometry is measured, evenly spaced over all chains.
 MEASURED_DRAWS = 12
@@ -155,8 +156,10 @@ def measure_runs(
             rows = tuple(_row(-1, ask, "not_applicable", request.unable) for ask in request.asks)
             emit(Result(request.key, Measurement(request.key, request.run.run_key, Seconds(0.0, 0.0, 0.0), "", rows)))
     able = [request for request in requests if request.unable is None]
-    together = 1 if jax.default_backend() == "cpu" else max(1, len(able))
+    together = 1 if jax.default_backend() == "cpu" else WIDTH
     for group in batched(able, together):
+        for request in group:
+            emit(begun(request.key))
         runs = [Run(r.run, prepare(dataset, r.run.partition), emit, r.key) for r in group]
         thetas = [vectors[r.key]["theta"] for r in group]
         with jax.enable_x64(thetas[0].dtype == np.float64), runs[0].clock.computing():

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 Task = Literal["classes", "real", "count"]
 Kind = Literal["deterministic", "bayesian-net", "glm", "baseline"]

@@ -33,7 +33,7 @@ class Workplace:
         resources: what a net's run asks of a worker.
     """
 
-    store: Path
+    store: str
     cache: Path
     workers: int | None
     address: str | None
@@ -49,7 +49,7 @@ class Crew(NamedTuple):
     tally: "Tally"
 
 
-def workplace(store: Path | None, workers: int | None, gpus: float | None, address: str | None) -> Workplace:
+def workplace(store: str | None, workers: int | None, gpus: float | None, address: str | None) -> Workplace:
     """Options over environment variables. It sets JAX's environment, so JAX must not have been imported before.
 
     Raises:
@@ -90,7 +90,7 @@ def store_of(place: Workplace) -> "Iterator[Writer]":
 
     with writing(place.store) as writer:
         for name in writer.set_aside:
-            warn(f"the stored run {name} was damaged: it is in {place.store / 'damaged'} now, and is fitted again")
+            warn(f"the stored run {name} was damaged: it is in {place.store}/damaged now, and is fitted again")
         yield writer
 
 

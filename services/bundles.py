@@ -1,44 +1,39 @@
-"""Bundles: one immutable folder per run, the source of truth that the tables can be rebuilt from.
+"""Bundles: one immutable archive per run, the source of truth that the tables can be rebuilt from.
 
-    run.json          settings, provenance, timings, outcome, and the SHA-256 of every other part
-    run.json.sha256   the SHA-256 of run.json, as `sha256sum -c` reads it
+    run.json          settings, provenance, timings and outcome
     params.npz        point estimates
     predictions.npz   arrays of the test part
     posterior.nc      the posterior, an ArviZ DataTree as netCDF
-    tables.parquet    the run's rows for all tables
+    tables.parquet    the run's rows for all tables but `runs`, whose row is in run.json
 
-Parts that would be empty are absent. A bundle is filled aside and renamed, so it is whole or not there, whenever its
-writer is killed. A loss of power may harm those that were not yet flushed, and reading finds it out.
+Parts that would be empty are absent. A bundle is one object, so it is whole or not there, whenever its writer is
+killed. What a loss of power or a failing disk does to it is found when it is read.
 """
 
-import hashlib
-from collections.abc import Iterator
+import io
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, ValidationError
 
 from models.dataset import Partition
 from models.result import RunRequest, RunResult, Status
 from models.spec import SCHEMA_VERSION, Learner, Settings
+from services import archive
+from services.archive import Archive, pack_arrays, parquet, unpack_arrays
 from services.errors import StoreError
-from services.files import ASIDE, folder_aside, load_arrays, save_arrays, sha256
 from services.provenance import Provenance
+from services.storage import Storage
 
+FOLDER = "bundles"
 MANIFEST = "run.json"
-SEAL = "run.json.sha256"
 PARAMETERS = "params.npz"
 PREDICTIONS = "predictions.npz"
 POSTERIOR = "posterior.nc"
 ROWS = "tables.parquet"
-
-
-class DamagedError(StoreError):
-    """A bundle that is not as it was written."""
 
 
 @dataclass(frozen=True)
@@ -58,12 +53,6 @@ class Record:
     provenance: Provenance
     stored_at: datetime
     attempt: int = 0
-
-    @property
-    def name(self) -> str:
-        """The bundle's name: the run key, for failures with the attempt, so that a later attempt has room."""
-        failed = self.result.status == "failed"
-        return f"{self.request.run_key}.failed-{self.attempt}" if failed else self.request.run_key
 
 
 class Manifest(Settings):
@@ -91,45 +80,15 @@ class Manifest(Settings):
     device: str
     summary: dict[str, float] | None
     warnings: tuple[str, ...]
-    checksums: dict[str, str] = Field(description="SHA-256 of each other part, by file name")
+
+    @property
+    def bundle(self) -> str:
+        """The bundle's name: the run key, for failures with the attempt, so that a later attempt has room."""
+        return f"{self.run_key}.failed-{self.attempt}" if self.status == "failed" else self.run_key
 
 
-def write(folder: Path, record: Record, rows: pl.DataFrame) -> bool:
-    """Write a run's bundle into `folder`; `rows` are its rows for all tables.
-
-    Returns False, and keeps the first, when the folder has a bundle of this name already.
-
-    Raises:
-        StoreError: the disk is full or not writable; nothing is left behind.
-    """
-    target = folder / record.name
-    if target.exists():
-        return False
-    try:
-        with folder_aside(target) as aside:
-            _write_parts(aside, record.result, rows)
-            text = _manifest(record, {part.name: sha256(part) for part in aside.iterdir()}).model_dump_json(indent=1)
-            (aside / MANIFEST).write_text(text, encoding="utf-8")
-            (aside / SEAL).write_text(f"{sha256(aside / MANIFEST)}  {MANIFEST}\n", encoding="utf-8")
-    except (OSError, pl.exceptions.ComputeError) as error:
-        raise StoreError(
-            f"cannot keep run {record.name} in {folder}: {error}; free some space or make the folder writable, "
-            "then run the command again: finished runs are kept"
-        ) from error
-    return True
-
-
-def _write_parts(folder: Path, result: RunResult, rows: pl.DataFrame) -> None:
-    rows.write_parquet(folder / ROWS)
-    if result.parameters:
-        save_arrays(folder / PARAMETERS, result.parameters)
-    if result.predictions:
-        save_arrays(folder / PREDICTIONS, result.predictions)
-    if result.posterior is not None:
-        result.posterior.to_netcdf(folder / POSTERIOR, engine="h5netcdf")
-
-
-def _manifest(record: Record, checksums: dict[str, str]) -> Manifest:
+def manifest_of(record: Record) -> Manifest:
+    """What a run's bundle says of it."""
     request, result = record.request, record.result
     return Manifest(
         schema_version=SCHEMA_VERSION,
@@ -152,84 +111,76 @@ def _manifest(record: Record, checksums: dict[str, str]) -> Manifest:
         device=result.device,
         summary=None if result.summary is None else {name: float(value) for name, value in result.summary.items()},
         warnings=result.warnings,
-        checksums=checksums,
     )
 
 
-def names(folder: Path) -> Iterator[str]:
-    """Names of the bundles in `folder`."""
-    return (path.name for path in folder.iterdir() if not path.name.startswith(ASIDE))
+def write(storage: Storage, manifest: Manifest, result: RunResult, rows: pl.DataFrame) -> bool:
+    """Put a run's bundle into the store, with its rows for all tables but `runs`, as `services.rows.join` makes them.
+
+    Returns False, and keeps the first, when there is a bundle of this name already.
+
+    Raises:
+        StoreError: the store cannot be written to; nothing is left behind.
+        ValueError: the result has an array of Python objects.
+    """
+    parts: dict[str, bytes | memoryview] = {MANIFEST: manifest.model_dump_json(indent=1).encode()}
+    if result.parameters:
+        parts[PARAMETERS] = pack_arrays(result.parameters)
+    if result.predictions:
+        parts[PREDICTIONS] = pack_arrays(result.predictions)
+    if result.posterior is not None:
+        parts[POSTERIOR] = result.posterior.to_netcdf(engine="h5netcdf")
+    if len(rows):
+        parts[ROWS] = parquet(rows)
+    return archive.create(storage, FOLDER, manifest.bundle, parts)
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """An opened bundle. Each part is checked against its checksum before it is read.
+    """A bundle that was read and found whole."""
 
-    All of its methods raise DamagedError when their part is missing or differs from what was written.
-    """
-
-    path: Path
+    _archive: Archive
     manifest: Manifest
 
     def rows(self) -> pl.DataFrame:
-        """The run's rows for all tables, as `services.rows.join` made them."""
-        return pl.read_parquet(self._checked(ROWS))
+        """The run's rows for all tables but `runs`, as `services.rows.join` made them."""
+        if ROWS not in self._archive:
+            return pl.DataFrame(schema={"table": pl.String})
+        return pl.read_parquet(self._archive.read(ROWS))
 
     def parameters(self) -> dict[str, np.ndarray]:
         """Point estimates by name; empty where there are none."""
-        return load_arrays(self._checked(PARAMETERS)) if PARAMETERS in self.manifest.checksums else {}
+        return self._arrays(PARAMETERS)
 
     def predictions(self) -> dict[str, np.ndarray]:
         """Arrays of the test part by name; empty where there are none."""
-        return load_arrays(self._checked(PREDICTIONS)) if PREDICTIONS in self.manifest.checksums else {}
+        return self._arrays(PREDICTIONS)
 
     def posterior(self) -> Any | None:
         """The posterior as an xarray DataTree in ArviZ's layout, read into memory; None where there is none."""
-        if POSTERIOR not in self.manifest.checksums:
+        if POSTERIOR not in self._archive:
             return None
         import xarray
 
-        return xarray.load_datatree(self._checked(POSTERIOR), engine="h5netcdf")
+        return xarray.load_datatree(io.BytesIO(self._archive.read(POSTERIOR)), engine="h5netcdf")
 
-    def verify(self) -> None:
-        """Check every part."""
-        for part in self.manifest.checksums:
-            self._checked(part)
-
-    def _checked(self, part: str) -> Path:
-        path = self.path / part
-        if not path.is_file():
-            raise _damaged(self.path, f"{part} is missing")
-        if sha256(path) != self.manifest.checksums[part]:
-            raise _damaged(self.path, f"{part} is not as it was written")
-        return path
+    def _arrays(self, part: str) -> dict[str, np.ndarray]:
+        return unpack_arrays(self._archive.read(part), self._archive.where) if part in self._archive else {}
 
 
-def read(path: Path) -> Bundle:
-    """Open the bundle in the folder `path` and check its run.json.
+def read(storage: Storage, name: str) -> Bundle:
+    """Read the bundle of this name, and check all of it.
 
     Raises:
         DamagedError: it is not as it was written.
-        StoreError: there is none, or it is of another version.
+        FileNotFoundError: there is none.
+        StoreError: it is of another version.
     """
-    if not path.is_dir():
-        raise StoreError(f"no bundle {path.name} in {path.parent}: its run was not stored, or the bundle was deleted")
+    found = archive.read(storage, FOLDER, name)
     try:
-        text, seal = (path / MANIFEST).read_bytes(), (path / SEAL).read_text(encoding="ascii")
-    except (OSError, UnicodeDecodeError) as error:
-        raise _damaged(path, str(error)) from error
-    if hashlib.sha256(text).hexdigest() != seal.partition(" ")[0]:
-        raise _damaged(path, f"{MANIFEST} is not as it was written")
-    try:
-        return Bundle(path, Manifest.model_validate_json(text))
+        return Bundle(found, Manifest.model_validate_json(found.read(MANIFEST)))
     except ValidationError as error:
         raise StoreError(
-            f"bundle {path} was written by another version of Basin ({error.error_count()} keys differ): "
+            f"bundle {found.where} was written by another version of Basin ({error.error_count()} keys differ): "
             "use that version, or another store"
         ) from error
-
-
-def _damaged(path: Path, what: str) -> DamagedError:
-    return DamagedError(
-        f"bundle {path} is damaged ({what}): `basin store rebuild` sets it aside, and its run is fitted again"
-    )

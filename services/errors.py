@@ -11,3 +11,11 @@ class StoreError(ServiceError):
 
 class QueryError(ServiceError):
     """A question to the tables that they cannot answer as put."""
+
+
+class ScheduleError(ServiceError):
+    """A schedule that means nothing, or that there is none of."""
+
+
+class LedgerError(ServiceError):
+    """A ledger that cannot be opened, read or written."""

@@ -1,23 +1,22 @@
-"""Measurements: what was measured at a stored run, one immutable folder each, as the tables can be rebuilt from it.
+"""Measurements: what was measured at a stored run, one immutable archive each, as the tables can be rebuilt from it.
 
-rows.parquet          rows for all tables
-rows.parquet.sha256   their SHA-256, as `sha256sum -c` reads it
+rows.parquet   rows for all tables
 """
 
+import io
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 
 import polars as pl
 
 from models.result import Measurement
-from services.bundles import DamagedError
-from services.errors import StoreError
-from services.files import folder_aside, sha256
+from services import archive
+from services.archive import parquet
 from services.provenance import Provenance
+from services.storage import Storage
 
+FOLDER = "measurements"
 ROWS = "rows.parquet"
-SEAL = "rows.parquet.sha256"
 
 
 @dataclass(frozen=True)
@@ -34,42 +33,22 @@ class MeasurementRecord:
     stored_at: datetime
 
 
-def write(folder: Path, key: str, rows: pl.DataFrame) -> bool:
-    """Write a measurement into `folder`; `rows` are its rows for all tables, as `services.rows.join` makes them.
+def write(storage: Storage, key: str, rows: pl.DataFrame) -> bool:
+    """Put a measurement into the store; `rows` are its rows for all tables, as `services.rows.join` makes them.
 
     Returns False, and keeps the first, when there is one of this key already.
 
     Raises:
-        StoreError: the disk is full or not writable; nothing is left behind.
+        StoreError: the store cannot be written to; nothing is left behind.
     """
-    target = folder / key
-    if target.exists():
-        return False
-    try:
-        with folder_aside(target) as aside:
-            rows.write_parquet(aside / ROWS)
-            (aside / SEAL).write_text(f"{sha256(aside / ROWS)}  {ROWS}\n", encoding="utf-8")
-    except (OSError, pl.exceptions.ComputeError) as error:
-        raise StoreError(
-            f"cannot keep measurement {key} in {folder}: {error}; free some space or make the folder writable, "
-            "then run the command again: what is measured is kept"
-        ) from error
-    return True
+    return archive.create(storage, FOLDER, key, {ROWS: parquet(rows)})
 
 
-def read(path: Path) -> pl.DataFrame:
-    """The rows of the measurement in the folder `path`.
+def read(storage: Storage, key: str) -> pl.DataFrame:
+    """The rows of the measurement of this key.
 
     Raises:
         DamagedError: it is not as it was written.
+        FileNotFoundError: there is none.
     """
-    try:
-        seal = (path / SEAL).read_text(encoding="utf-8")
-        if sha256(path / ROWS) == seal.partition(" ")[0]:
-            return pl.read_parquet(path / ROWS)
-        what = f"{ROWS} is not as it was written"
-    except (OSError, UnicodeDecodeError, pl.exceptions.ComputeError) as error:
-        what = str(error)
-    raise DamagedError(
-        f"measurement {path} is damaged ({what}): `basin store rebuild` sets it aside, and it is measured again"
-    )
+    return pl.read_parquet(io.BytesIO(archive.read(storage, FOLDER, key).read(ROWS)))

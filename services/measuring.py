@@ -1,17 +1,16 @@
 """Measures at stored runs, without fitting them again: what a sweep lacks is measured and kept."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import batched
 from typing import Any
 
 import numpy as np
 from pydantic import ValidationError
 
-from cluster.executor import Executor, Lost, Work
-from cluster.packing import Item, pack
+from cluster.executor import Arrays, Executor, Lost, Work
+from cluster.packing import Item
 from cluster.resources import Resources
 from models.connecting import ConnectRequest, connect_runs
 from models.dataset import Dataset, Partition
@@ -29,8 +28,6 @@ from services.rows import settings_text
 from services.store import Store, Writer
 from services.sweeps import Sweep, parse_sweep
 
-# Runs whose parameters are in memory at a time.
-AT_ONCE = 500
 ONE_CPU = Resources()
 
 
@@ -171,9 +168,7 @@ def measure(
     executor: Executor,
     on_event: Callable[[Event | Lost], None],
     *,
-    n_workers: int = 1,
     resources: Resources = ONE_CPU,
-    width: int = 16,
 ) -> Outcome:
     """Measure at stored runs, and keep each result as it comes. Whatever ends this early, what is measured is kept.
 
@@ -184,9 +179,7 @@ def measure(
         writer: the store.
         executor: where the work is done.
         on_event: told of everything that happens.
-        n_workers: how many workers share the work.
         resources: what each request asks of a worker.
-        width: the most requests that travel together.
 
     Raises:
         StoreError: the store cannot be written to, or a bundle is damaged.
@@ -195,29 +188,43 @@ def measure(
     works: dict[type, Work] = {MeasureRequest: measure_runs, ConnectRequest: connect_runs}
     try:
         for kind, work in works.items():
-            for batch in batched((r for r in requests if isinstance(r, kind)), AT_ONCE):
-                items = [_item(request, datasets[request.run.fingerprint], resources) for request in batch]
-                parameters = {request.key: _parameters(writer, request) for request in batch}
-                for event in executor.execute(pack(items, width, n_workers), work, datasets, parameters):
-                    if isinstance(event, Lost):
-                        failed[event.run_key] = event.reason
-                    elif isinstance(event, Result):
-                        found: Measurement = event.value
-                        writer.put_measurement(MeasurementRecord(found, sweep, provenance(), datetime.now(UTC)))
-                        measured += 1
-                    on_event(event)
-                    writer.commit_if_due()
+            mine = {request.key: request for request in requests if isinstance(request, kind)}
+            items = (_item(request, datasets[request.run.fingerprint], resources) for request in mine.values())
+            for event in executor.execute(items, work, datasets, _Vectors(writer, mine)):
+                if isinstance(event, Lost):
+                    failed[event.run_key] = event.reason
+                elif isinstance(event, Result):
+                    found: Measurement = event.value
+                    writer.put_measurement(MeasurementRecord(found, sweep, provenance(), datetime.now(UTC)))
+                    measured += 1
+                on_event(event)
+                writer.commit_if_due()
     finally:
         writer.commit()
     return Outcome(measured, failed)
 
 
-def _parameters(store: Store, request: MeasureRequest | ConnectRequest) -> dict[str, np.ndarray]:
-    own = (request.draw,) if isinstance(request, ConnectRequest) else request.draws
-    if isinstance(request, MeasureRequest):
-        return {} if request.unable else {"theta": vectors(store.bundle(request.run.run_key), own)}
-    others = [vectors(store.bundle(run_key), [draw])[0] for run_key, draw in request.others]
-    return {"theta": vectors(store.bundle(request.run.run_key), own)[0], "others": np.stack(others)}
+class _Vectors(Mapping[str, Arrays]):
+    """The stored vectors of requests, by their keys, read when they are asked for."""
+
+    def __init__(self, store: Store, requests: Mapping[str, MeasureRequest | ConnectRequest]):
+        self._store, self._requests = store, requests
+
+    def __getitem__(self, key: str) -> Arrays:
+        request = self._requests[key]
+        if isinstance(request, MeasureRequest):
+            return {} if request.unable else {"theta": self._of(request.run.run_key, request.draws)}
+        others = [self._of(run_key, [draw])[0] for run_key, draw in request.others]
+        return {"theta": self._of(request.run.run_key, [request.draw])[0], "others": np.stack(others)}
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._requests)
+
+    def __len__(self) -> int:
+        return len(self._requests)
+
+    def _of(self, run_key: str, draws: Sequence[int]) -> np.ndarray:
+        return vectors(self._store.bundle(run_key), draws)
 
 
 def _item(request: MeasureRequest | ConnectRequest, dataset: Dataset, resources: Resources) -> Item:

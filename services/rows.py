@@ -1,27 +1,27 @@
 """A run's rows for the tables, and those of what is measured at it later."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import polars as pl
 
-from models.result import Connected, Diagnostic, Measure, MeasuredProfile, Metric
-from services.bundles import Record
+from models.result import Connected, Diagnostic, Measure, MeasuredProfile, Metric, RunResult
+from models.spec import canonical_json
+from services.bundles import Bundle, Manifest
 from services.measurements import MeasurementRecord
 from services.schemas import SCHEMAS, SETTINGS
 
 
-def rows_of(record: Record) -> dict[str, pl.DataFrame]:
-    """A run's rows, by table. A failed run has a row in `runs` alone: its numbers are not results.
+def rows_of_result(result: RunResult) -> dict[str, pl.DataFrame]:
+    """A run's rows by table, but for the one in `runs`. A failed run has none: its numbers are not results.
 
     Raises:
         ValueError: the result has a curve or a pointwise array that the schema does not know.
     """
-    key, result = record.request.run_key, record.result
-    runs = pl.DataFrame([_run_row(record)], schema=SCHEMAS["runs"])
     if result.status == "failed":
-        return {"runs": runs}
+        return {}
+    key = result.run_key
     rows = {
         "metrics": _from_tuples("metrics", (key,), Metric._fields, result.metrics),
         "curves": _from_arrays("curves", key, result.curves),
@@ -29,7 +29,17 @@ def rows_of(record: Record) -> dict[str, pl.DataFrame]:
         "geometry": _of_measures("geometry", (key, key), result.geometry),
         "pointwise": _from_arrays("pointwise", key, result.pointwise),
     }
-    return {name: frame for name, frame in rows.items() if len(frame)} | {"runs": runs}
+    return {name: frame for name, frame in rows.items() if frame is not None}
+
+
+def rows_of_bundle(bundle: Bundle) -> dict[str, pl.DataFrame]:
+    """A stored run's rows by table, the one in `runs` as well."""
+    return split(bundle.rows()) | {"runs": run_rows([bundle.manifest])}
+
+
+def run_rows(manifests: Iterable[Manifest]) -> pl.DataFrame:
+    """Rows of `runs`. Many at once cost little more than one."""
+    return pl.DataFrame([_run_row(manifest) for manifest in manifests], schema=SCHEMAS["runs"])
 
 
 def rows_of_measurement(record: MeasurementRecord) -> dict[str, pl.DataFrame]:
@@ -53,11 +63,11 @@ def rows_of_measurement(record: MeasurementRecord) -> dict[str, pl.DataFrame]:
     profiles = [_profile(owner, profile) for profile in found.profiles]
     rows = {
         "geometry": _of_measures("geometry", owner, found.geometry),
-        "profiles": pl.concat([pl.DataFrame(schema=SCHEMAS["profiles"]), *profiles]),
+        "profiles": pl.concat(profiles) if profiles else None,
         "connections": _of_measures("connections", owner, found.connections),
         "measurements": pl.DataFrame([index], schema=SCHEMAS["measurements"]),
     }
-    return {name: frame for name, frame in rows.items() if len(frame)}
+    return {name: frame for name, frame in rows.items() if frame is not None}
 
 
 def settings_text(settings: Mapping[str, Any]) -> str:
@@ -82,41 +92,40 @@ def _profile(owner: tuple[str, ...], profile: MeasuredProfile) -> pl.DataFrame:
     return frame.select(schema.names())
 
 
-def _run_row(record: Record) -> dict[str, Any]:
-    request, result, source = record.request, record.result, record.provenance
-    learner, partition, summary = request.learner, request.partition, result.summary or {}
-    inference = learner.inference.model_dump()
+def _run_row(run: Manifest) -> dict[str, Any]:
+    learner, partition, source, summary = run.learner, run.partition, run.provenance, run.summary or {}
+    inference = dict(learner.inference)
     return {
-        "run_key": request.run_key,
-        "bundle": record.name,
-        "attempt": record.attempt,
-        "stored_at": record.stored_at,
-        "sweep": record.sweep,
-        "dataset": record.dataset,
-        "fingerprint": request.fingerprint,
+        "run_key": run.run_key,
+        "bundle": run.bundle,
+        "attempt": run.attempt,
+        "stored_at": run.stored_at,
+        "sweep": run.sweep,
+        "dataset": run.dataset,
+        "fingerprint": run.fingerprint,
         "split": partition.index,
         "split_seed": partition.seed,
         "validation_share": partition.validation,
         "test_share": partition.test,
         "learner": learner.name,
         "kind": learner.kind,
-        "seed": request.seed,
-        "status": result.status,
-        "error": result.error,
+        "seed": run.seed,
+        "status": run.status,
+        "error": run.error,
         **{name: inference.get(name) for name in SETTINGS},
         "predictor": learner.predictor.kind,
         "likelihood": learner.likelihood.kind if learner.likelihood else None,
         "prior": learner.prior.kind,
-        "spec": request.spec_json,
-        "n_parameters": result.n_parameters,
+        "spec": canonical_json(learner),
+        "n_parameters": run.n_parameters,
         "r_hat_max": _float(summary.get("r_hat_max")),
         "ess_min": _float(summary.get("ess_min")),
         **{name: _int(summary.get(name)) for name in ("divergences", "n_chains", "n_draws")},
-        "wall_seconds": result.seconds.wall,
-        "compile_seconds": result.seconds.compile,
-        "device_seconds": result.seconds.device,
-        "device": result.device,
-        "warnings": list(result.warnings),
+        "wall_seconds": run.wall_seconds,
+        "compile_seconds": run.compile_seconds,
+        "device_seconds": run.device_seconds,
+        "device": run.device,
+        "warnings": list(run.warnings),
         "git_commit": source.git_commit,
         "git_dirty": source.git_dirty,
         "python": source.python,
@@ -132,31 +141,37 @@ def _int(value: Any) -> int | None:
     return None if value is None else int(value)
 
 
-def _of_measures(table: str, owner: tuple[str, ...], rows: Iterable[Measure | Connected]) -> pl.DataFrame:
+def _of_measures(table: str, owner: tuple[str, ...], rows: Iterable[Measure | Connected]) -> pl.DataFrame | None:
     fields = Connected._fields if table == "connections" else Measure._fields
-    return _from_tuples(table, owner, fields, (r._replace(settings=settings_text(r.settings)) for r in rows))
+    return _from_tuples(table, owner, fields, [r._replace(settings=settings_text(r.settings)) for r in rows])
 
 
-def _from_tuples(table: str, owner: tuple[str, ...], fields: tuple[str, ...], tuples: Iterable[tuple]) -> pl.DataFrame:
+def _from_tuples(
+    table: str, owner: tuple[str, ...], fields: tuple[str, ...], tuples: Sequence[tuple]
+) -> pl.DataFrame | None:
     columns = (*("run_key", "measurement")[: len(owner)], *fields)
     assert columns == tuple(SCHEMAS[table]), f"table {table!r} and its record do not match"
+    if not tuples:
+        return None
     return pl.DataFrame([(*owner, *values) for values in tuples], schema=SCHEMAS[table], orient="row", strict=False)
 
 
-def _from_arrays(table: str, key: str, arrays: Mapping[str, Any]) -> pl.DataFrame:
+def _from_arrays(table: str, key: str, arrays: Mapping[str, Any]) -> pl.DataFrame | None:
     schema = SCHEMAS[table]
     if unknown := sorted(set(arrays) - set(schema)):
         raise ValueError(f"table {table!r} has no column for {', '.join(unknown)}; it has {', '.join(schema)}")
     columns = {name: pl.Series(values).cast(schema[name]) for name, values in arrays.items()}
-    n = max(map(len, columns.values()), default=0)
+    if not any(map(len, columns.values())):
+        return None
+    n = max(map(len, columns.values()))
     columns["run_key"] = pl.Series([key] * n, dtype=pl.String)
     return pl.DataFrame([columns.get(c, pl.Series([None] * n, dtype=t)).alias(c) for c, t in schema.items()])
 
 
 def join(rows: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
     """Rows of all tables in one frame, with a column `table`: what a bundle keeps."""
-    labelled = (f.clone().insert_column(0, pl.Series("table", [table] * len(f))) for table, f in rows.items())
-    return pl.concat(labelled, how="diagonal")
+    labelled = [f.clone().insert_column(0, pl.Series("table", [table] * len(f))) for table, f in rows.items()]
+    return pl.concat(labelled, how="diagonal") if labelled else pl.DataFrame(schema={"table": pl.String})
 
 
 def split(joined: pl.DataFrame) -> dict[str, pl.DataFrame]:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import numpy as np
 
 from cluster.executor import Executor, Lost, Work
-from cluster.packing import Item, pack
+from cluster.packing import Item
 from models.dataset import Dataset
 from models.events import Checkpoint, Event, Progress, Result
 from models.fit import fit
@@ -109,7 +109,7 @@ def execute(
             yield item
 
     try:
-        for event in executor.execute(pack(noted(), 16, 2), work, datasets, checkpoints):
+        for event in executor.execute(noted(), work, datasets, checkpoints):
             item = in_flight[event.run_key]
             if isinstance(event, Checkpoint):
                 checkpoints.save(event)

@@ -11,6 +11,10 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 Folder = Annotated[Path, AfterValidator(Path.expanduser)]
 
 
+def _expanded(location: str) -> str:
+    return location if "://" in location else str(Path(location).expanduser())
+
+
 def _default_cache() -> Path:
     """`$XDG_CACHE_HOME/basin`, else `~/.cache/basin` (XDG Base Directory Specification: a relative path is ignored)."""
     base = Path(os.environ.get("XDG_CACHE_HOME", ""))
@@ -18,21 +22,24 @@ def _default_cache() -> Path:
 
 
 class Environment(BaseSettings):
-    """Settings from environment variables `BASIN_STORE`, `BASIN_CACHE`, `BASIN_DATA` and `BASIN_ADDRESS`.
+    """Settings from environment variables `BASIN_STORE`, `BASIN_CACHE`, `BASIN_DATA`, `BASIN_ADDRESS` and
+    `BASIN_LEDGER`.
 
     Attributes:
-        store: folder of bundles and tables.
+        store: where bundles and tables are: a folder, or s3://bucket/prefix.
         cache: folder of what was fetched or compiled, and can be had again.
         data: folder of further datasets, or None.
         address: of a Ray cluster; None starts one on this machine.
+        ledger: URL of the database of schedules; None is a file in the store's folder.
     """
 
     model_config = SettingsConfigDict(env_prefix="BASIN_", env_ignore_empty=True, frozen=True, extra="ignore")
 
-    store: Folder = Path("basin-store")
+    store: Annotated[str, AfterValidator(_expanded)] = "basin-store"
     cache: Folder = Field(default_factory=_default_cache)
     data: Folder | None = None
     address: str | None = None
+    ledger: str | None = None
 
 
 @functools.cache

@@ -10,7 +10,6 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Literal
 
 import psutil
@@ -18,7 +17,6 @@ from pydantic import ConfigDict, ValidationError
 
 from models.spec import Settings
 from services.errors import ServiceError, StoreError
-from services.files import written_aside
 from services.store import Store
 from services.tally import Tally
 
@@ -96,7 +94,7 @@ def read_standing(store: Store, name: str) -> Standing | None:
 
 def request_stop(store: Store, name: str) -> None:
     """Ask the process that works on a sweep to stop; it keeps what is finished."""
-    _replace(store, f"{name}.stop", b"")
+    store.storage.replace("sweeps", f"{name}.stop", b"")
 
 
 def check_idle(store: Store, name: str) -> None:
@@ -120,7 +118,7 @@ def attended(store: Store, name: str, runs: int, reused: int, tally: Tally) -> I
     Raises:
         StoppedError: that was asked for.
     """
-    _remove(store, f"{name}.stop")
+    store.storage.remove("sweeps", f"{name}.stop")
     attendant = _Attendant(store, name, runs, reused, tally)
     attendant.start()
     try:
@@ -158,7 +156,7 @@ class _Attendant(threading.Thread):
             try:
                 self._say("running")
                 if _read(self._store, f"{self._name}.stop") is not None:
-                    _remove(self._store, f"{self._name}.stop")
+                    self._store.storage.remove("sweeps", f"{self._name}.stop")
                     self.stop_seen = True
                     signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)  # wakes it from any wait
                     return
@@ -189,27 +187,14 @@ class _Attendant(threading.Thread):
             at=self._at,
             reason=reason,
         )
-        _replace(self._store, f"{self._name}.state.json", standing.model_dump_json(indent=1).encode())
-
-
-def _path(store: Store, name: str) -> Path:
-    return store.path / "sweeps" / name
+        self._store.storage.replace("sweeps", f"{self._name}.state.json", standing.model_dump_json(indent=1).encode())
 
 
 def _read(store: Store, name: str) -> bytes | None:
-    path = _path(store, name)
-    return path.read_bytes() if path.exists() else None
-
-
-def _replace(store: Store, name: str, data: bytes) -> None:
-    path = _path(store, name)
-    path.parent.mkdir(exist_ok=True)
-    with written_aside(path) as aside:
-        aside.write_bytes(data)
-
-
-def _remove(store: Store, name: str) -> None:
-    _path(store, name).unlink(missing_ok=True)
+    try:
+        return store.storage.read("sweeps", name)
+    except FileNotFoundError:
+        return None
 
 
 def _started(process: int) -> float | None:

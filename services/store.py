@@ -1,66 +1,79 @@
-"""The store: bundles and tables in one folder, many readers, one writer.
+"""The store: bundles and tables at one location, many readers, several writers at once.
 
     store.json     schema version
-    writer.lock    held by the writing process
-    bundles/       one folder per run, written first
-    measurements/  one folder for each time that a stored run was measured, likewise
+    ledger/        of schedules, on a local path; it may be there before anything is stored
+    bundles/       one archive per run, written first
+    measurements/  one archive for each time that a stored run was measured, likewise
     tables/        Delta tables, appended to in batches after
     sweeps/        what each sweep asked for, and its runs
     checkpoints/   of runs that are not finished
     damaged/       bundles and measurements set aside because they are not as they were written
 
-A run is stored as soon as its bundle is there. Whatever a killed writer left half-done, the next one mends when it
-opens the store: leftovers are removed, and bundles whose rows are missing from the tables are appended. Those that a
-loss of power harmed before their commit are set aside, and their runs are fitted again. So with measurements.
+A run is stored as soon as its bundle is there, and who put the bundle appends its rows. Whatever a killed writer left
+half-done, the next one mends when it opens the store: leftovers are removed, and rows of bundles that the tables lack
+are appended. Bundles that a loss of power harmed before their commit are set aside, and their runs are fitted again.
+So with measurements.
 """
 
 import difflib
-import fcntl
+import io
 import json
-import os
-import shutil
-import sys
 import time
-import zipfile
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
-from itertools import batched, count
+from itertools import batched
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 
 from models.spec import SCHEMA_VERSION
 from services import bundles, measurements, tables
-from services.bundles import Bundle, Record
+from services.archive import DamagedError, names, object_name, pack_arrays, unpack_arrays
+from services.bundles import Bundle, Manifest, Record, manifest_of
+from services.commits import Committer
 from services.errors import StoreError
-from services.files import flush_folders, flush_to_disk, load_arrays, remove_leftovers, save_arrays, written_aside
 from services.measurements import MeasurementRecord
-from services.rows import join, rows_of, rows_of_measurement, split
-from services.schemas import INDICES, MEASUREMENT_TABLES, RUN_TABLES
+from services.rows import join, rows_of_bundle, rows_of_measurement, rows_of_result, run_rows, split
+from services.schemas import INDICES, MEASUREMENT_TABLES, OWNERS, RUN_TABLES
+from services.storage import Storage
 
-BATCH = 50
+BATCH = 100
 BATCH_SECONDS = 5.0
+READERS = 16
+VERSION = "store.json"
+LEDGER = "ledger"
 STORED = ("finished", "diverged")
 DEFINITION = "basin.sweep"
 
+Rows = Mapping[str, pl.DataFrame]
+
 
 class Store:
-    """A store to read from. Reads see what was committed; they need no lock and wait for nobody."""
+    """A store to read from. Reads see what was committed, and wait for nobody.
 
-    def __init__(self, path: Path) -> None:
-        """Open the store in the folder `path`.
+    Attributes:
+        location: a path, or `s3://bucket/prefix`.
+        storage: the objects there.
+    """
+
+    def __init__(self, location: str | Path) -> None:
+        """Open the store at a location.
 
         Raises:
-            StoreError: there is none, or one of another schema version.
+            StoreError: there is none, or one of another schema version, or it cannot be read.
         """
-        self.path = path
-        _check_version(path)
+        self.storage = Storage(location)
+        self.location = self.storage.location
+        _check_version(self.storage)
 
     def scan(self, table: str) -> pl.LazyFrame:
         """One of the tables of `services.schemas.SCHEMAS`, with every attempt at a run."""
-        return tables.scan(self.path / "tables", table)
+        return tables.scan(self.storage, table)
 
     def runs(self) -> pl.LazyFrame:
         """The table `runs` with the last attempt at each run."""
@@ -68,7 +81,7 @@ class Store:
 
     def stored(self, run_keys: Iterable[str]) -> set[str]:
         """Those of the runs that need no fit: finished or diverged. A failed one is tried again by a later command."""
-        found = tables.collect(self.path / "tables", "runs", ["run_key", "status"])
+        found = tables.collect(self.storage, "runs", ["run_key", "status"])
         return set(run_keys) & set(found.filter(pl.col("status").is_in(STORED))["run_key"])
 
     def measured(self) -> pl.LazyFrame:
@@ -78,7 +91,8 @@ class Store:
 
     def sweeps(self) -> list[str]:
         """Names of the sweeps that were asked for."""
-        return sorted(path.stem for path in (self.path / "sweeps").glob("[!.]*.parquet"))
+        found = self.storage.names("sweeps")
+        return sorted(name.removesuffix(".parquet") for name in found if name.endswith(".parquet"))
 
     def sweep(self, name: str) -> tuple[str, pl.DataFrame]:
         """What the sweep asked for last, as it was given to `put_sweep`.
@@ -86,12 +100,13 @@ class Store:
         Raises:
             StoreError: there is none of this name.
         """
-        path = self.path / "sweeps" / f"{name}.parquet"
-        if name not in self.sweeps():
+        try:
+            data = self.storage.read("sweeps", f"{name}.parquet")
+        except FileNotFoundError:
             near = difflib.get_close_matches(name, self.sweeps(), n=3, cutoff=0.4)
             hint = f"did you mean {' or '.join(map(repr, near))}?" if near else "`basin sweep list` lists them"
-            raise StoreError(f"no sweep {name!r} in {self.path}: {hint}")
-        return pl.read_parquet_metadata(path)[DEFINITION], pl.read_parquet(path)
+            raise StoreError(f"no sweep {name!r} in {self.location}: {hint}") from None
+        return pl.read_parquet_metadata(io.BytesIO(data))[DEFINITION], pl.read_parquet(io.BytesIO(data))
 
     def bundle(self, run_key: str) -> Bundle:
         """The bundle of a stored run.
@@ -99,32 +114,42 @@ class Store:
         Raises:
             StoreError: the run is not stored, or its bundle is damaged.
         """
-        return bundles.read(self.path / "bundles" / run_key)
+        try:
+            return bundles.read(self.storage, run_key)
+        except FileNotFoundError:
+            raise StoreError(
+                f"no bundle {run_key} in {self.location}: its run was not stored, or the bundle was deleted"
+            ) from None
+
+
+class Pending(NamedTuple):
+    """What was put, and whose rows wait for the next commit. Manifests of runs become rows of `runs` there."""
+
+    folder: str
+    name: str
+    rows: Rows
+    run: Manifest | None = None
 
 
 class Writer(Store):
-    """The one process that may write. Made by `writing`, which holds the lock.
+    """One of the processes that write. Made by `writing`; one thread may use it.
 
     Attributes:
         set_aside: names of damaged bundles and measurements that this writer moved to `damaged/`; their runs will be
             fitted, or measured, again.
     """
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
-        folders = [path / n for n in ("bundles", "measurements", "tables", "sweeps", "checkpoints")]
-        self._bundles, self._measurements, self._tables, self._sweeps, self._checkpoints = folders
-        self._pending: dict[Path, dict[str, pl.DataFrame]] = {}
-        self._pending_since = 0.0
-        self._doubtful: set[str] = set()
+    def __init__(self, location: str | Path, *, rebuilding: bool = False) -> None:
+        super().__init__(location)
         self.set_aside: list[str] = []
-        with _writable(path):
-            for folder in folders:
-                folder.mkdir(exist_ok=True)
-                remove_leftovers(folder)
-            remove_leftovers(path)
-        tables.create(self._tables)
-        self._reconcile()
+        self._pending: list[Pending] = []
+        self._pending_since = 0.0
+        self._failures: Counter[str] = Counter()
+        self._checkpoints = {name.removesuffix(".npz") for name in self.storage.names("checkpoints")}
+        self.storage.remove_leftovers()
+        if not rebuilding:
+            self._committer = Committer(self.storage)
+            self._reconcile()
 
     def put(self, record: Record) -> bool:
         """Keep a run: when this returns, it survives a kill. Its rows follow with the next commit.
@@ -132,15 +157,24 @@ class Writer(Store):
         Returns False, and keeps the first, when the run is stored already. A failure is kept as one more attempt.
 
         Raises:
-            StoreError: the disk is full or not writable.
+            StoreError: the store cannot be written to.
         """
-        run_key = record.request.run_key
-        if (self._bundles / run_key).exists():
+        result, run_key = record.result, record.request.run_key
+        failed = result.status == "failed"
+        if failed and self.storage.exists(bundles.FOLDER, object_name(run_key)):
             return False
-        record = replace(record, attempt=self._failures(run_key))
-        by_table = rows_of(record)
-        bundles.write(self._bundles, record, join(by_table))
-        self._wait_for_commit(self._bundles / record.name, by_table)
+        rows = rows_of_result(result)
+        joined = join(rows)
+        self._begin()
+        while True:
+            run = manifest_of(replace(record, attempt=self._failures[run_key]))
+            if bundles.write(self.storage, run, result, joined):
+                break
+            if not failed:
+                return False
+            self._failures[run_key] += 1  # another writer's
+        self._failures[run_key] += failed
+        self._wait_for_commit(Pending(bundles.FOLDER, run.bundle, rows, run))
         self.remove_checkpoint(run_key)
         return True
 
@@ -148,12 +182,13 @@ class Writer(Store):
         """Keep what was measured at a stored run, as `put` keeps a run. Returns False when it is stored already.
 
         Raises:
-            StoreError: the disk is full or not writable.
+            StoreError: the store cannot be written to.
         """
-        key, by_table = record.measurement.key, rows_of_measurement(record)
-        if not measurements.write(self._measurements, key, join(by_table)):
+        key, rows = record.measurement.key, rows_of_measurement(record)
+        self._begin()
+        if not measurements.write(self.storage, key, join(rows)):
             return False
-        self._wait_for_commit(self._measurements / key, by_table)
+        self._wait_for_commit(Pending(measurements.FOLDER, key, rows))
         return True
 
     def put_sweep(self, name: str, definition: str, members: pl.DataFrame) -> None:
@@ -162,15 +197,20 @@ class Writer(Store):
         It replaces what was asked for under this name before.
 
         Raises:
-            StoreError: the disk is full or not writable.
+            StoreError: the store cannot be written to.
         """
-        with _writable(self.path), written_aside(self._sweeps / f"{name}.parquet") as aside:
-            members.write_parquet(aside, metadata={DEFINITION: definition})
-            flush_to_disk(aside)
+        members.write_parquet(buffer := io.BytesIO(), metadata={DEFINITION: definition})
+        self.storage.replace("sweeps", f"{name}.parquet", buffer.getvalue())
+        self.storage.flush("sweeps", [f"{name}.parquet"])
 
-    def _wait_for_commit(self, path: Path, by_table: dict[str, pl.DataFrame]) -> None:
+    def _begin(self) -> None:
+        """Before the first of a batch is put: whatever the tables hold now, it is not of this batch."""
+        if not self._pending:
+            self._committer.look()
+
+    def _wait_for_commit(self, pending: Pending) -> None:
         self._pending_since = self._pending_since if self._pending else time.monotonic()
-        self._pending[path] = by_table
+        self._pending.append(pending)
         self.commit_if_due()
 
     def commit_if_due(self) -> None:
@@ -180,208 +220,179 @@ class Writer(Store):
             self.commit()
 
     def commit(self) -> None:
-        """Flush the bundles of all runs put since the last commit to the disk, and append their rows to the tables.
+        """Flush what was put since the last commit to the disk, and append its rows to the tables.
 
         Raises:
-            StoreError: the disk is full or not writable; the next commit, or the next writer, tries again.
+            StoreError: the store cannot be written to; the next commit, or the next writer, tries again.
         """
         if not self._pending:
             return
-        with _writable(self.path):
-            flush_folders(self._pending)
-        names = {path.name for path in self._pending}
-        doubtful = self._doubtful & names
-        self._doubtful |= names  # until the commit is known to have gone through
-        tables.append(self._tables, _stacked(self._pending.values()), doubtful)
-        self._doubtful -= names
+        for folder in (bundles.FOLDER, measurements.FOLDER):
+            self.storage.flush(folder, [object_name(p.name) for p in self._pending if p.folder == folder])
+        rows = _stacked(p.rows for p in self._pending)
+        if runs := [p.run for p in self._pending if p.run is not None]:
+            rows["runs"] = run_rows(runs)
+        self._committer.append(rows)
         self._pending.clear()
 
     def put_comparisons(self, rows: pl.DataFrame) -> None:
         """Append to the table `comparisons` those rows whose `comparison_key` it does not have.
 
         Raises:
-            StoreError: the disk is full or not writable.
+            StoreError: the store cannot be written to.
         """
-        tables.append(self._tables, {"comparisons": rows}, rows["comparison_key"].to_list())
+        self._committer.append_missing({"comparisons": rows})
 
     def rebuild(self) -> int:
         """Make the tables again from bundles and measurements, and set damaged ones aside.
 
-        The table `comparisons` is left alone. Returns the number of runs that are in the tables again.
+        The table `comparisons` is left alone where it can be read. Returns the number of runs that are in the tables
+        again.
 
         Raises:
-            StoreError: the disk is full or not writable, or a bundle is of another version.
+            StoreError: the store cannot be written to, or a bundle is of another version.
         """
         self.commit()
-        with _writable(self.path):
-            # The indices first: what they lack is appended by the next writer.
-            for table in dict.fromkeys((*INDICES, *RUN_TABLES, *MEASUREMENT_TABLES)):
-                old = self._tables / table
-                if old.exists():
-                    old.rename(aside := self._tables / f".tmp-{table}")
-                    shutil.rmtree(aside)
-        tables.create(self._tables)
+        tables.mend(self.storage)
+        self._committer = Committer(self.storage)
+        # The indices first: what they lack is appended by the next writer.
+        self._committer.clear(dict.fromkeys((*INDICES, *RUN_TABLES, *MEASUREMENT_TABLES)))
         return self._reconcile()
 
     def save_checkpoint(self, run_key: str, arrays: Mapping[str, np.ndarray]) -> None:
         """Replace the run's checkpoint.
 
         Raises:
-            StoreError: the disk is full or not writable; the last checkpoint is still there.
+            StoreError: the store cannot be written to; the last checkpoint is still there.
         """
-        with _writable(self.path), written_aside(self._checkpoint_path(run_key)) as aside:
-            save_arrays(aside, arrays)
+        self.storage.replace("checkpoints", f"{run_key}.npz", pack_arrays(arrays))
+        self._checkpoints.add(run_key)
 
     def checkpoints(self) -> set[str]:
-        """Keys of the runs that have a checkpoint."""
-        return {path.stem for path in self._checkpoints.glob("[!.]*.npz")}
+        """Keys of the runs that had a checkpoint when the store was opened, or got one from this writer."""
+        return set(self._checkpoints)
 
     def load_checkpoint(self, run_key: str) -> dict[str, np.ndarray] | None:
-        """The run's last checkpoint; None where there is none or it cannot be read, for the run can start over."""
+        """The run's last checkpoint; None where there is none or it is damaged, for the run can start over."""
         try:
-            return load_arrays(self._checkpoint_path(run_key))
-        except (OSError, ValueError, zipfile.BadZipFile):
+            return unpack_arrays(self.storage.read("checkpoints", f"{run_key}.npz"), run_key)
+        except (FileNotFoundError, DamagedError):
             return None
 
     def remove_checkpoint(self, run_key: str) -> None:
-        """Forget the run's checkpoint, if it has one."""
-        self._checkpoint_path(run_key).unlink(missing_ok=True)
-
-    def _failures(self, run_key: str) -> int:
-        return next(n for n in count() if not (self._bundles / f"{run_key}.failed-{n}").exists())
-
-    def _checkpoint_path(self, run_key: str) -> Path:
-        return self._checkpoints / f"{run_key}.npz"
+        """Forget the run's checkpoint, if it has one that this writer knows of."""
+        if run_key in self._checkpoints:
+            self.storage.remove("checkpoints", f"{run_key}.npz")
+            self._checkpoints.remove(run_key)
 
     def _reconcile(self) -> int:
         """Append the rows of what `runs` and `measurements` lack. Returns the number of runs, less those set aside."""
-        known = set(tables.collect(self._tables, "measurements", ["measurement"])["measurement"])
-        self._append_missing(self._measurements, known)
-        return self._append_missing(self._bundles, set(tables.collect(self._tables, "runs", ["bundle"])["bundle"]))
+        self._append_missing(measurements.FOLDER, names(self.storage, measurements.FOLDER), "measurements")
+        stored = names(self.storage, bundles.FOLDER)
+        self._failures = Counter(name.partition(".failed-")[0] for name in stored if ".failed-" in name)
+        n_appended = self._append_missing(bundles.FOLDER, stored, "runs")
+        for run_key in self._checkpoints & stored:
+            self.remove_checkpoint(run_key)
+        return n_appended
 
-    def _append_missing(self, folder: Path, known: set[str]) -> int:
-        """Append the rows of those names in `folder` that are not known. Returns their number, less those set aside."""
-        set_aside_before = len(self.set_aside)
-        missing = sorted(set(bundles.names(folder)) - known)
-        for batch in batched(missing, 10 * BATCH):
-            rows = [self._rows_or_set_aside(folder / name) for name in batch]
-            tables.append(self._tables, _stacked(rows), batch)
-        return len(missing) - (len(self.set_aside) - set_aside_before)
+    def _append_missing(self, folder: str, stored: set[str], index: str) -> int:
+        """Append the rows of what is stored and not in the index. Returns how many that are, less those set aside."""
+        owner = OWNERS[index]
+        missing = sorted(stored - set(tables.collect(self.storage, index, [owner])[owner]))
+        n_appended = 0
+        with ThreadPoolExecutor(READERS) as pool:
+            for batch in batched(missing, 500):
+                found = dict(zip(batch, pool.map(lambda name: self._rows_of(folder, name), batch), strict=True))
+                for name in batch:
+                    if found[name] is None:
+                        self._set_aside(folder, name)
+                whole = [rows for rows in found.values() if rows is not None]
+                self._committer.append_missing(_stacked(whole))
+                n_appended += len(whole)
+        return n_appended
 
-    def _rows_or_set_aside(self, path: Path) -> dict[str, pl.DataFrame]:
+    def _rows_of(self, folder: str, name: str) -> Rows | None:
+        """Rows of a bundle or measurement; None where it is damaged."""
         try:
-            if path.parent == self._measurements:
-                return split(measurements.read(path))
-            bundle = bundles.read(path)
-            bundle.verify()
-            return split(bundle.rows())
-        except bundles.DamagedError:
-            (aside := self.path / "damaged" / path.name).parent.mkdir(exist_ok=True)
-            shutil.rmtree(aside, ignore_errors=True)
-            path.rename(aside)
-            self.set_aside.append(path.name)
+            if folder == measurements.FOLDER:
+                return split(measurements.read(self.storage, name))
+            return rows_of_bundle(bundles.read(self.storage, name))
+        except DamagedError:
+            return None
+        except FileNotFoundError:  # another writer set it aside
             return {}
+
+    def _set_aside(self, folder: str, name: str) -> None:
+        """Make room for the run, or measurement, to be put again: none of its rows may stay."""
+        self._committer.delete(name)
+        self.storage.move(folder, object_name(name), "damaged")
+        self.set_aside.append(name)
 
 
 @contextmanager
-def writing(path: Path, patience_seconds: float = 2.0) -> Iterator[Writer]:
-    """Open the store in the folder `path` for writing, and make it where it is missing. Commits when the block ends.
+def writing(location: str | Path, *, rebuilding: bool = False) -> Iterator[Writer]:
+    """Open the store at a location for writing, and make it where it is missing. Commits when the block ends.
+
+    Args:
+        location: a path, or `s3://bucket/prefix`.
+        rebuilding: for `Writer.rebuild`, before anything else: do not look at the tables, which may be missing.
 
     Raises:
-        StoreError: `path` is no folder, not writable, holds other files or a store of another schema version, or
-            another process writes to it and goes on for more than `patience_seconds`.
+        StoreError: it is no place for a store, it cannot be written to, holds other files or a store of another schema
+            version, or one with a table missing.
     """
-    _make(path)
-    if (path / "store.json").exists():
-        _check_version(path)
-    with _locked(path, patience_seconds):
-        if not (path / "store.json").exists():
-            with _writable(path), written_aside(path / "store.json") as aside:
-                aside.write_text(json.dumps({"schema_version": SCHEMA_VERSION}) + "\n", encoding="utf-8")
-                flush_to_disk(aside)
-        writer = Writer(path)
-        try:
-            yield writer
-        finally:
-            writer.commit()
-
-
-def _make(path: Path) -> None:
-    if path.exists() and not path.is_dir():
-        raise StoreError(f"{path} is a file: name a folder for the store by --store or BASIN_STORE")
-    with _writable(path):
-        path.mkdir(parents=True, exist_ok=True)
-        others = [p.name for p in path.iterdir() if not p.name.startswith(".") and p.name != "writer.lock"]
-    if others and not (path / "store.json").exists():
-        raise StoreError(
-            f"{path} is not a store, and holds other files ({others[0]}): name a new or empty folder by --store or "
-            "BASIN_STORE"
-        )
-
-
-def _check_version(path: Path) -> None:
+    _make(Storage(location))
+    writer = Writer(location, rebuilding=rebuilding)
     try:
-        text = (path / "store.json").read_text(encoding="utf-8")
+        yield writer
+    finally:
+        writer.commit()
+
+
+def exists(location: str | Path) -> bool:
+    """Whether there is a store at a location."""
+    return Storage(location).exists("", VERSION)
+
+
+def _make(storage: Storage) -> None:
+    if not storage.remote and Path(storage.location).is_file():
+        raise StoreError(f"{storage.location} is a file: name a folder for the store by --store or BASIN_STORE")
+    storage.make()
+    # A ledger may come before the store, and tables before the version: without it they are from a writer that was killed here, or is making them now.
+    others = {name for name in storage.top() if not name.startswith(".")} - {tables.FOLDER, LEDGER}
+    if storage.exists("", VERSION):
+        return
+    if others:
+        raise StoreError(
+            f"{storage.location} is not a store, and holds other files ({min(others)}): name a new or empty folder by "
+            "--store or BASIN_STORE"
+        )
+    tables.create(storage)
+    storage.create("", VERSION, json.dumps({"schema_version": SCHEMA_VERSION}).encode() + b"\n")
+    storage.flush("", [VERSION])
+
+
+def _check_version(storage: Storage) -> None:
+    try:
+        text = storage.read("", VERSION)
     except FileNotFoundError:
         raise StoreError(
-            f"no store in {path}: `basin compare` makes one; or name another by --store or BASIN_STORE"
+            f"no store in {storage.location}: `basin compare` makes one; or name another by --store or BASIN_STORE"
         ) from None
-    except OSError as error:
-        raise StoreError(f"cannot read the store in {path}: {error}") from error
     try:
         version = json.loads(text)["schema_version"]
     except (ValueError, KeyError, TypeError):
-        raise StoreError(f"{path / 'store.json'} does not say a schema version: is {path} a Basin store?") from None
+        raise StoreError(
+            f"{storage.where('', VERSION)} does not say a schema version: is {storage.location} a Basin store?"
+        ) from None
     if version != SCHEMA_VERSION:
         raise StoreError(
-            f"the store in {path} has schema version {version}, and this Basin reads {SCHEMA_VERSION}: name another "
-            "store by --store or BASIN_STORE, or use the Basin that wrote it"
+            f"the store in {storage.location} has schema version {version}, and this Basin reads {SCHEMA_VERSION}: "
+            "name another store by --store or BASIN_STORE, or use the Basin that wrote it"
         )
 
 
-@contextmanager
-def _locked(path: Path, patience_seconds: float) -> Iterator[None]:
-    """Hold the store's lock. The system releases it when the process ends, however it ends."""
-    with _writable(path):
-        file = (path / "writer.lock").open("a+", encoding="utf-8")
-    with file:
-        give_up = time.monotonic() + patience_seconds
-        while not _try_lock(file.fileno()):
-            if time.monotonic() > give_up:
-                file.seek(0)
-                holder = file.read().strip() or "another process"
-                raise StoreError(
-                    f"the store in {path} is being written by {holder}: wait for it to end, or name another store by "
-                    "--store or BASIN_STORE"
-                )
-            time.sleep(0.05)
-        with _writable(path):
-            file.truncate(0)
-            file.write(f"process {os.getpid()} ({Path(sys.argv[0]).name or 'python'})\n")
-            file.flush()
-        yield
-
-
-def _try_lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-@contextmanager
-def _writable(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise StoreError(
-            f"cannot write to the store in {path}: {error.strerror or error}; free some space or make it writable, or "
-            "name another folder by --store or BASIN_STORE"
-        ) from error
-
-
-def _stacked(rows: Iterable[Mapping[str, pl.DataFrame]]) -> dict[str, pl.DataFrame]:
+def _stacked(rows: Iterable[Rows]) -> dict[str, pl.DataFrame]:
     """The rows of many runs and measurements, by table."""
     rows = list(rows)
     names = dict.fromkeys((*RUN_TABLES, *MEASUREMENT_TABLES))

@@ -1,54 +1,93 @@
-"""Delta tables in one folder: made, appended to by their one writer, and read lazily."""
+"""Delta tables of a store: made, and read lazily. `services.commits` appends to them."""
 
-from collections.abc import Collection, Iterable, Mapping
-from pathlib import Path
+from collections.abc import Collection, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import unquote
 
 import polars as pl
-from deltalake import DeltaTable
-from deltalake.exceptions import DeltaError
+from deltalake import DeltaTable, write_deltalake
+from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from services.errors import StoreError
-from services.schemas import INDICES, OWNERS, SCHEMAS
+from services.schemas import SCHEMAS
+from services.storage import Storage, is_away
 
-COMPACT_EVERY = 100
-KEEP_HOURS = 168
-
-
-def create(folder: Path) -> None:
-    """Make those tables in `folder` that are not there yet, empty."""
-    for table, schema in SCHEMAS.items():
-        if not DeltaTable.is_deltatable(str(folder / table)):
-            _append(folder, table, pl.DataFrame(schema=schema))
+FOLDER = "tables"
 
 
-def append(folder: Path, rows: Mapping[str, pl.DataFrame], doubtful: Collection[str] = ()) -> None:
-    """Append to each table in one commit, the indices last.
+class TableError(StoreError):
+    """A table that is missing or damaged."""
 
-    `doubtful` are names of bundles and measurements whose rows may be in some tables already, because a commit was cut
-    short: what a table has of these is not appended to it again.
+
+def create(storage: Storage, tables: Collection[str] = tuple(SCHEMAS)) -> None:
+    """Make those of the tables that are not there yet, empty.
 
     Raises:
-        StoreError: the disk is full or not writable, or a table is damaged.
+        StoreError: the store cannot be written to.
     """
-    for table in sorted(rows, key=lambda name: name in INDICES):
-        frame, owner = rows[table], OWNERS[table]
-        if doubtful:
-            present = scan(folder, table).filter(pl.col(owner).is_in(list(doubtful))).select(owner).unique()
-            frame = frame.join(_collect(folder, table, present), on=owner, how="anti", maintain_order="left")
-        if len(frame):
-            _append(folder, table, frame)
+
+    def make(table: str) -> None:
+        uri, options = storage.table(table)
+        empty = pl.DataFrame(schema=SCHEMAS[table])
+        try:
+            storage.patiently(lambda: write_deltalake(uri, empty, mode="ignore", storage_options=options))
+        except (OSError, DeltaError) as error:
+            # Another writer may have been first.
+            if not storage.patiently(lambda: DeltaTable.is_deltatable(uri, options)):
+                raise storage.refusal("write to", error) from error
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(make, tables))
 
 
-def scan(folder: Path, table: str) -> pl.LazyFrame:
+def opened(storage: Storage, table: str) -> DeltaTable:
     """One table as it was last committed.
 
     Raises:
-        StoreError: it is missing or damaged.
+        TableError: it is missing or damaged.
+        StoreError: the store cannot be read.
     """
+    uri, options = storage.table(table)
     try:
-        return pl.scan_delta(DeltaTable(folder / table))
+        return storage.patiently(lambda: DeltaTable(uri, storage_options=options))
     except (OSError, DeltaError) as error:
-        raise _damaged(folder, table, error) from error
+        raise unreadable(storage, table, error) from error
+
+
+def mend(storage: Storage) -> None:
+    """Make those tables again, empty, that are missing or damaged.
+
+    Raises:
+        StoreError: the store cannot be written to.
+    """
+    for table in SCHEMAS:
+        try:
+            opened(storage, table)
+            if table == "comparisons":  # the others are filled again, whatever their files are like
+                collect(storage, table, SCHEMAS[table].names())
+        except TableError:
+            storage.remove_folder(FOLDER, table)
+    create(storage)
+
+
+def scan(storage: Storage, table: str) -> pl.LazyFrame:
+    """The rows of one table as it was last committed.
+
+    Raises:
+        TableError: it is missing or damaged.
+        StoreError: the store cannot be read.
+    """
+    delta = opened(storage, table)
+    if storage.remote or "%" not in delta.table_uri:
+        return pl.scan_delta(delta, storage_options=storage.polars_options)
+    # The path has a blank or the like, and polars 2.1 would look for it as it stands in a URL.
+    found = files(storage, delta)
+    return pl.scan_parquet(found, glob=False) if found else pl.LazyFrame(schema=SCHEMAS[table])
+
+
+def files(storage: Storage, delta: DeltaTable) -> list[str]:
+    """The files of a table, as polars finds them."""
+    return delta.file_uris() if storage.remote else [unquote(uri) for uri in delta.file_uris()]
 
 
 def latest(runs: pl.LazyFrame) -> pl.LazyFrame:
@@ -56,37 +95,34 @@ def latest(runs: pl.LazyFrame) -> pl.LazyFrame:
     return runs.sort("attempt", maintain_order=True).unique("run_key", keep="last", maintain_order=True)
 
 
-def collect(folder: Path, table: str, columns: Iterable[str]) -> pl.DataFrame:
+def collect(storage: Storage, table: str, columns: Iterable[str | pl.Expr]) -> pl.DataFrame:
     """Some columns of a table.
 
     Raises:
-        StoreError: it is missing or damaged.
+        TableError: it is missing or damaged.
+        StoreError: the store cannot be read.
     """
-    return _collect(folder, table, scan(folder, table).select(columns))
+    return evaluate(storage, table, scan(storage, table).select(columns))
 
 
-def _collect(folder: Path, table: str, query: pl.LazyFrame) -> pl.DataFrame:
+def evaluate(storage: Storage, table: str, query: pl.LazyFrame) -> pl.DataFrame:
+    """The answer of a query to one table.
+
+    Raises:
+        TableError: it is missing or damaged.
+        StoreError: the store cannot be read.
+    """
     try:
-        return query.collect()
+        return storage.patiently(query.collect)
     except (OSError, DeltaError, pl.exceptions.ComputeError) as error:
-        raise _damaged(folder, table, error) from error
+        raise unreadable(storage, table, error) from error
 
 
-def _append(folder: Path, table: str, frame: pl.DataFrame) -> None:
-    assert frame.schema == SCHEMAS[table], f"rows for {table!r} do not have its schema"
-    path = folder / table
-    try:
-        frame.write_delta(path, mode="append")
-        written = DeltaTable(path)
-        if written.version() and written.version() % COMPACT_EVERY == 0:
-            written.optimize.compact()
-            written.vacuum(retention_hours=KEEP_HOURS, dry_run=False)
-    except (OSError, DeltaError) as error:
-        raise StoreError(
-            f"cannot append to table {path}: {error}; free some space or make the folder writable, then run the "
-            "command again: finished runs are kept"
-        ) from error
-
-
-def _damaged(folder: Path, table: str, error: Exception) -> StoreError:
-    return StoreError(f"cannot read table {folder / table}: {error}; rebuild the tables by `basin store rebuild`")
+def unreadable(storage: Storage, table: str, error: Exception) -> StoreError:
+    """What a person is told of a table that cannot be read."""
+    if storage.remote and not isinstance(error, TableNotFoundError) and (is_away(error) or "<Code>" in str(error)):
+        return storage.refusal("read", error)
+    what = "is missing" if isinstance(error, TableNotFoundError) else f"is damaged ({error})"
+    return TableError(
+        f"table {storage.where(FOLDER, table)} {what}: `basin store rebuild` makes it again from what is stored"
+    )

@@ -89,7 +89,7 @@ def measure(
         measured = 0
         if requests:
             datasets = datasets_of(writer, sweep, place.cache)
-            with crew(place, waiting) as (executor, on_event, n_workers, _):
+            with crew(place, waiting) as (executor, on_event, _, _):
                 outcome = measuring.measure(
                     requests,
                     sweep,
@@ -97,7 +97,6 @@ def measure(
                     writer,
                     executor,
                     on_event,
-                    n_workers=n_workers,
                     resources=place.resources,
                 )
             measured = outcome.measured

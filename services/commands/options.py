@@ -1,14 +1,21 @@
 """Options that several commands have."""
 
 import json
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from models.spec import Task
 
-StoreOption = Annotated[Path | None, typer.Option("--store", help="Folder of stored runs. [env: BASIN_STORE]")]
+StoreOption = Annotated[
+    str | None,
+    typer.Option(
+        "--store",
+        help="Where runs are stored: a folder, or s3://BUCKET/PREFIX on object storage, which is reached by "
+        "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION and, where it is not Amazon's, AWS_ENDPOINT_URL "
+        "(with AWS_ALLOW_HTTP=true for http). [env: BASIN_STORE]",
+    ),
+]
 TargetOption = Annotated[str | None, typer.Option("--target", "-t", help="Column to predict; needed for files.")]
 TaskOption = Annotated[Task | None, typer.Option("--task", help="State the task instead of inferring it.")]
 WorkersOption = Annotated[
@@ -16,6 +23,10 @@ WorkersOption = Annotated[
 ]
 GpusOption = Annotated[
     float | None, typer.Option("--gpus", min=0, help="Share of a GPU for each net's worker, such as 0.5; 0 is none.")
+]
+LedgerOption = Annotated[
+    str | None,
+    typer.Option("--ledger", help="URL of the schedules' database; else in the store's folder. [env: BASIN_LEDGER]"),
 ]
 AddressOption = Annotated[
     str | None, typer.Option("--address", help="HOST:PORT of a Ray cluster. [env: BASIN_ADDRESS]")

@@ -1,16 +1,26 @@
 """`basin results` and `basin store`: what is stored."""
 
 import sys
-from typing import Annotated, Literal
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
-from services.app import warn
-from services.commands.options import StoreOption, listed
+from services.app import tell, warn
+from services.commands.options import StoreOption, listed, print_json
+from services.formatting import printable
 from services.settings import settings
 
-app = typer.Typer(help="The folder of stored runs.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from services.checking import Problem
+
+SHOWN = 10
+
+app = typer.Typer(help="Check the store of runs, and mend it.", no_args_is_help=True)
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def results(
@@ -53,14 +63,56 @@ def results(
 
 
 @app.command()
+def check(store: StoreOption = None, as_json: JsonFlag = False) -> None:
+    """Say what is wrong with the store, and what to do about it; nothing is changed. Ends with status 1 if anything is.
+
+    For example:
+
+      basin store check
+      basin store check --store s3://bucket/prefix --json
+
+    Every bundle and measurement is read and held against its checksum, and the rows of each are counted in the tables.
+    """
+    from services import checking
+    from services.store import Store
+
+    opened = Store(store or settings().store)
+    problems = checking.check(opened.storage)
+    if as_json:
+        print_json([problem.model_dump() for problem in problems])
+    elif problems:
+        _print_problems(problems, Console())
+    else:
+        tell(f"nothing is wrong with the store in {opened.location}")
+    if problems:
+        raise typer.Exit(1)
+
+
+@app.command()
 def rebuild(store: StoreOption = None) -> None:
-    """Make the tables again from the bundles; damaged bundles are set aside, and their runs will be fitted again."""
+    """Make the tables again from the bundles; damaged bundles are set aside, and their runs will be fitted again.
+
+    For example, after a table was deleted:
+
+      basin store rebuild
+    """
     from services.store import Store, writing
 
-    folder = store or settings().store
-    Store(folder)  # `writing` would make one where there is none
-    with writing(folder) as writer:
+    location = store or settings().store
+    Store(location)  # `writing` would make one where there is none
+    with writing(location, rebuilding=True) as writer:
         n = writer.rebuild()
         Console().print(f"{n} run{' is' if n == 1 else 's are'} in the tables again", highlight=False)
         for name in writer.set_aside:
             warn(f"{name} was damaged, and is in damaged/ now")
+
+
+def _print_problems(problems: "Sequence[Problem]", console: Console) -> None:
+    """A line for each problem, up to some of a kind, and what to do about each kind."""
+    for kind in dict.fromkeys(problem.kind for problem in problems):
+        alike = [problem for problem in problems if problem.kind == kind]
+        console.print(Text(f"{kind} ({len(alike):,}): {alike[0].remedy}"), soft_wrap=True)
+        for problem in alike[:SHOWN]:
+            console.print(Text(f"  {printable(problem.name)}"), soft_wrap=True)
+        if len(alike) > SHOWN:
+            console.print(Text(f"  and {len(alike) - SHOWN:,} more: --json has all of them"))

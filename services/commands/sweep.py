@@ -67,12 +67,12 @@ def check(file: FileArgument, store: StoreOption = None, as_json: JsonFlag = Fal
     sweep = read_sweep(file)
     from services.forecast import forecast
     from services.plans import load_datasets, outlook, plan
-    from services.store import Store
+    from services.store import Store, exists
 
     environment = settings()
     planned = plan(sweep, load_datasets(sweep, environment.cache))
-    folder = store or environment.store
-    opened = Store(folder) if (folder / "store.json").exists() else None
+    location = store or environment.store
+    opened = Store(location) if exists(location) else None
     outlooks = outlook(planned, planned.runs if opened is None else planned.missing(opened))
     forecasts = forecast(outlooks, opened)
     if as_json:
@@ -127,7 +127,7 @@ def resume(
 
 
 def _carry_out(
-    sweep: Sweep, only_failed: bool, workers: int | None, gpus: float | None, address: str | None, store: Path | None
+    sweep: Sweep, only_failed: bool, workers: int | None, gpus: float | None, address: str | None, store: str | None
 ) -> None:
     demand = sweep.resources
     place = workplace(

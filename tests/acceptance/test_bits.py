@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from cluster.executor import Arrays, Executor, InProcessExecutor, Lost
-from cluster.packing import Item, Pack
+from cluster.packing import Item
 from cluster.resources import Resources
 from models.dataset import Dataset, Partition
 from models.events import Checkpoint, Result

@@ -11,7 +11,7 @@ import pytest
 
 from cluster.errors import ClusterError
 from cluster.executor import Lost
-from cluster.packing import Item, Pack, pack
+from cluster.packing import Item
 from cluster.ray_executor import RayExecutor
 from cluster.resources import Resources
 from models.events import Checkpoint, Progress, Result
@@ -41,20 +41,20 @@ def _gone(pids: set[int], seconds: float = 60) -> bool:
 def test_runs_of_a_killed_actor_go_on_from_their_checkpoints_and_nothing_comes_twice(ray_executor, tmp_path: Path):
     (tmp_path / "run-0").touch()
     events, pid = [], 0
-    for event in execute(ray_executor, pack(items_of([str(tmp_path)] * 3), 3), works.count_up):
+    (tmp_path / "run-2").touch()
+    for event in execute(ray_executor, items_of([str(tmp_path)] * 3), works.count_up):
         events.append(event)
         if isinstance(event, Progress) and event.run_key == "run-1":
             pid = int(event.facts["pid"])
         if isinstance(event, Checkpoint) and event.run_key == "run-1":
             os.kill(pid, signal.SIGKILL)
-            (tmp_path / "run-2").touch()
     assert values(events) == {"run-0": (0, 0.0), "run-1": (5, np.arange(100_000.0).sum()), "run-2": (0, 0.0)}
     assert sum(isinstance(event, Result) for event in events) == 3
-    assert len(_pids(events)) == 2
+    assert pid in _pids(events)
 
 
 def test_a_run_that_kills_its_workers_is_lost_after_three_attempts_and_harms_no_other(ray_executor):
-    events = list(execute(ray_executor, pack(items_of([False, True, False, False]), 4), works.die_if_told))
+    events = list(execute(ray_executor, items_of([False, True, False, False]), works.die_if_told))
     assert values(events) == {f"run-{i}": "alive" for i in (0, 2, 3)}
     (lost,) = (event for event in events if isinstance(event, Lost))
     assert (lost.run_key, lost.attempts) == ("run-1", 3)
@@ -64,27 +64,27 @@ def test_a_run_that_kills_its_workers_is_lost_after_three_attempts_and_harms_no_
 
 def test_the_attempts_are_a_setting(ray_cluster):
     with RayExecutor(n_workers=1, env={"PYTHONPATH": str(ROOT)}, attempts=1) as executor:
-        events = list(execute(executor, pack(items_of([True, False]), 1), works.die_if_told))
+        events = list(execute(executor, items_of([True, False]), works.die_if_told))
     assert {type(event): event.run_key for event in events} == {Lost: "run-0", Result: "run-1"}
 
 
 def test_data_are_packed_once_and_read_in_place(ray_executor):
     data = {"ones": works.CountedData(np.ones(50_000))}
-    totals = values(execute(ray_executor, pack(items_of(range(6), "ones"), 1), works.total, data))
+    totals = values(execute(ray_executor, items_of(range(6), "ones"), works.total, data))
     assert data["ones"].pickled == 1
     assert {writeable for _, writeable in totals.values()} == {False}
 
 
 def test_an_event_that_cannot_travel_loses_its_run_with_the_reason(ray_executor):
-    (lost,) = execute(ray_executor, pack(items_of([1]), 1), works.unpicklable)
+    (lost,) = execute(ray_executor, items_of([1]), works.unpicklable)
     assert isinstance(lost, Lost)
     assert "generator" in lost.reason
-    assert len(values(execute(ray_executor, pack(items_of(range(2)), 1), works.square))) == 2
+    assert len(values(execute(ray_executor, items_of(range(2)), works.square))) == 2
 
 
 def test_two_workers_share_the_packs_and_no_actor_outlives_the_executor(ray_cluster, tmp_path: Path):
     with RayExecutor(n_workers=2, env={"PYTHONPATH": str(ROOT)}) as executor:
-        pids = set(values(execute(executor, pack(items_of([(str(tmp_path), 2)] * 2), 1), works.meet)).values())
+        pids = set(values(execute(executor, items_of([(str(tmp_path), 2)] * 2), works.meet)).values())
         assert len(pids) == 2
         assert all(psutil.pid_exists(pid) for pid in pids)
     assert _gone(pids)
@@ -93,13 +93,13 @@ def test_two_workers_share_the_packs_and_no_actor_outlives_the_executor(ray_clus
 def test_workers_of_half_a_cpu_share_a_core(ray_cluster, tmp_path: Path):
     items = items_of([(str(tmp_path), 3)] * 3, resources=Resources(cpus=0.5))
     with RayExecutor(env={"PYTHONPATH": str(ROOT)}) as executor:  # three meet at once on two CPUs
-        assert len(set(values(execute(executor, pack(items, 1), works.meet)).values())) == 3
+        assert len(set(values(execute(executor, items, works.meet)).values())) == 3
 
 
 def test_one_worker_takes_the_most_expensive_pack_first(ray_cluster):
     items = [Item(f"run-{c}", (f"run-{c}", c), "p", "none", float(c), Resources()) for c in (2, 9, 4)]
     with RayExecutor(n_workers=1, env={"PYTHONPATH": str(ROOT)}) as executor:
-        events = list(execute(executor, [Pack((item,)) for item in items], works.square))
+        events = list(execute(executor, items, works.square))
     assert list(values(events)) == ["run-9", "run-4", "run-2"]
     assert len(_pids(events)) == 1
 
@@ -108,17 +108,23 @@ def test_packs_of_different_resources_give_way_to_each_other(ray_cluster):
     small, large = items_of(range(4)), items_of(range(4), resources=Resources(cpus=2))
     large = [Item("large-" + i.run_key, ("large-" + i.run_key, 1), "p", "none", 3.0, i.resources) for i in large]
     with RayExecutor(env={"PYTHONPATH": str(ROOT)}) as executor:  # a worker with both CPUs leaves room for no other
-        assert len(values(execute(executor, pack([*small, *large], 1), works.square))) == 8
+        assert len(values(execute(executor, [*small, *large], works.square))) == 8
 
 
-def test_resources_that_no_machine_has_are_refused(ray_executor):
-    with pytest.raises(ClusterError, match="ask for 1 CPUs and 1 GPUs on one machine"):
-        list(execute(ray_executor, pack(items_of([1], resources=Resources(gpus=1)), 1), works.square))
+def test_resources_that_no_machine_has_are_waited_for_with_a_word_and_then_refused(ray_cluster):
+    said = []
+    with (
+        RayExecutor(env={"PYTHONPATH": str(ROOT)}, patience=3, tell=said.append) as executor,
+        pytest.raises(ClusterError, match="ask for 1 CPUs and 1 GPUs on one machine.*Nothing came in 3 s"),
+    ):
+        list(execute(executor, items_of([1], resources=Resources(gpus=1)), works.square))
+    assert len(said) == 1
+    assert said[0].endswith("add a machine. Waiting for 3 s in all")
 
 
 def test_workers_have_their_environment(ray_executor):
     names = ["PJRT_NPROC", "OMP_NUM_THREADS", "JAX_PLATFORMS", "XLA_FLAGS"]
-    found = values(execute(ray_executor, pack(items_of(names), 4), works.environment))
+    found = values(execute(ray_executor, items_of(names), works.environment))
     assert [found[f"run-{i}"][0] for i in range(4)] == ["1", "1", "cpu", "--xla_cpu_multi_thread_eigen=false"]
 
 
@@ -128,10 +134,10 @@ def test_a_worker_that_cannot_start_is_an_error_and_not_a_wait_without_end(ray_c
         RayExecutor(n_workers=1, env={"PYTHONPATH": str(tmp_path)}) as executor,
         pytest.raises(ClusterError, match="cannot start a worker"),
     ):
-        list(execute(executor, pack(items_of([1]), 1), works.square))
+        list(execute(executor, items_of([1]), works.square))
 
 
-@pytest.mark.parametrize("settings", [{"n_workers": 0}, {"attempts": 0}])
-def test_no_workers_and_no_attempts_are_refused(settings):
+@pytest.mark.parametrize("settings", [{"n_workers": 0}, {"attempts": 0}, {"width": 0}])
+def test_no_workers_no_attempts_and_no_width_are_refused(settings):
     with pytest.raises(ValueError, match="at least 1 each"):
         RayExecutor(**settings)

@@ -8,7 +8,6 @@ from cluster.runtime import connect
 _LOCAL = """
 import os, sys
 from cluster.executor import Lost
-from cluster.packing import pack
 from cluster.ray_executor import RayExecutor
 from tests.cluster import works
 from tests.cluster.test_executor_contract import execute, items_of
@@ -16,7 +15,7 @@ from tests.cluster.test_executor_contract import execute, items_of
 with RayExecutor(n_workers=1, attempts=1) as executor:
     from ray._raylet import AuthenticationMode, get_authentication_mode
     assert get_authentication_mode() == AuthenticationMode.TOKEN
-    (lost,) = execute(executor, pack(items_of([True]), 1), works.die_if_told)
+    (lost,) = execute(executor, items_of([True]), works.die_if_told)
     assert isinstance(lost, Lost)
 import ray
 assert not ray.is_initialized()
@@ -30,7 +29,6 @@ nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
 first = nodes.add_node(num_cpus=1)
 
 from cluster.errors import ClusterError
-from cluster.packing import pack
 from cluster.ray_executor import RayExecutor
 from cluster.runtime import connect
 from models.events import Checkpoint
@@ -50,10 +48,10 @@ sys.path.insert(0, os.getcwd())
 os.chdir(folder)
 ray.cloudpickle.register_pickle_by_value(works)
 with RayExecutor(address=nodes.address) as executor:
-    (found,) = values(execute(executor, pack(items_of(["X"]), 1), works.environment)).values()
+    (found,) = values(execute(executor, items_of(["X"]), works.environment)).values()
     print("shipped" if "py_modules_files" in found[1] else found[1])
     events = []
-    for event in execute(executor, pack(items_of([folder]), 1), works.count_up):
+    for event in execute(executor, items_of([folder]), works.count_up):
         events.append(event)
         if isinstance(event, Checkpoint):
             nodes.add_node(num_cpus=1)

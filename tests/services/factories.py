@@ -5,12 +5,14 @@ from typing import Any
 
 import arviz as az
 import numpy as np
+import polars as pl
 
 from models.dataset import Partition
 from models.result import Diagnostic, Measure, Metric, RunRequest, RunResult, Seconds
 from models.spec import MLP, NUTS, Categorical, Flat, Learner, Normal, Optimise
-from services.bundles import Record
+from services.bundles import Record, manifest_of
 from services.provenance import Hardware, Provenance
+from services.rows import rows_of_result, run_rows
 
 PROVENANCE = Provenance(
     git_commit="0123456789abcdef",
@@ -120,3 +122,8 @@ def sampled(asked: RunRequest) -> RunResult:
 def record(asked: RunRequest, value: RunResult | None = None, attempt: int = 0) -> Record:
     """The run as the runner keeps it."""
     return Record(asked, value or result(asked), "Ziffern", "", PROVENANCE, STORED_AT, attempt)
+
+
+def rows_of(kept: Record) -> dict[str, pl.DataFrame]:
+    """The run's rows by table."""
+    return rows_of_result(kept.result) | {"runs": run_rows([manifest_of(kept)])}

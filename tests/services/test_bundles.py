@@ -1,7 +1,6 @@
 import dataclasses
 import json
 import math
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -11,25 +10,35 @@ import xarray as xr
 from polars.testing import assert_frame_equal
 
 from services import bundles
+from services.archive import DamagedError, names, pack
 from services.errors import StoreError
-from services.rows import join, rows_of, split
+from services.rows import join, rows_of_bundle, rows_of_result
+from services.storage import Storage
 from tests.services import factories
 
 
-def write(folder: Path, record: bundles.Record) -> Path:
-    assert bundles.write(folder, record, join(rows_of(record)))
-    return folder / record.name
+@pytest.fixture
+def storage(tmp_path: Path) -> Storage:
+    return Storage(tmp_path)
 
 
-def test_a_bundle_gives_back_what_was_written(tmp_path: Path) -> None:
+def write(storage: Storage, record: bundles.Record) -> bool:
+    manifest = bundles.manifest_of(record)
+    return bundles.write(storage, manifest, record.result, join(rows_of_result(record.result)))
+
+
+def read(storage: Storage, record: bundles.Record) -> bundles.Bundle:
+    assert write(storage, record)
+    return bundles.read(storage, bundles.manifest_of(record).bundle)
+
+
+def test_a_bundle_gives_back_what_was_written(storage: Storage) -> None:
     record = factories.record(factories.request(1))
-    found = bundles.read(write(tmp_path, record))
+    found = read(storage, record)
     for name, array in record.result.parameters.items():
         assert found.parameters()[name].dtype == array.dtype
         np.testing.assert_array_equal(found.parameters()[name], array)
     np.testing.assert_array_equal(found.predictions()["probabilities"], record.result.predictions["probabilities"])
-    for table, rows in split(found.rows()).items():
-        assert_frame_equal(rows, rows_of(record)[table])
     manifest = found.manifest
     assert (manifest.learner, manifest.partition, manifest.seed) == (
         record.request.learner,
@@ -39,95 +48,85 @@ def test_a_bundle_gives_back_what_was_written(tmp_path: Path) -> None:
     assert manifest.stored_at == factories.STORED_AT
     assert manifest.provenance == factories.PROVENANCE
     assert manifest.warnings == record.result.warnings
-    assert math.isnan(manifest.compile_seconds)
-    assert manifest.device_seconds == 0.5
     assert found.posterior() is None
-    found.verify()
 
 
-def test_a_posterior_comes_back_bit_for_bit(tmp_path: Path) -> None:
+@pytest.mark.parametrize("make", [factories.result, factories.diverged, factories.failed, factories.sampled])
+def test_rows_of_all_tables_come_back(storage: Storage, make) -> None:
+    record = factories.record(request := factories.request(1, bayesian=True), make(request))
+    found, expected = rows_of_bundle(read(storage, record)), factories.rows_of(record)
+    assert found.keys() == expected.keys()
+    for table, rows in expected.items():
+        assert_frame_equal(found[table], rows)
+
+
+def test_a_posterior_comes_back_bit_for_bit(storage: Storage) -> None:
     record = factories.record(request := factories.request(bayesian=True), factories.sampled(request))
-    found = bundles.read(write(tmp_path, record))
+    found = read(storage, record)
+    posterior = found.posterior()
+    assert posterior is not None
     for group in ("posterior", "sample_stats", "log_likelihood"):
         xr.testing.assert_identical(
-            found.posterior()[group].to_dataset().drop_attrs(), record.result.posterior[group].to_dataset().drop_attrs()
+            posterior[group].to_dataset().drop_attrs(), record.result.posterior[group].to_dataset().drop_attrs()
         )
+    assert found.manifest.summary is not None
     assert found.manifest.summary["r_hat_max"] == math.inf
     assert math.isnan(found.manifest.summary["p_loo"])
 
 
-def test_a_second_write_keeps_the_first(tmp_path: Path) -> None:
+def test_a_second_write_keeps_the_first(storage: Storage, tmp_path: Path) -> None:
     request = factories.request()
-    path = write(tmp_path, factories.record(request))
-    before = {part.name: part.read_bytes() for part in path.iterdir()}
-    again = factories.record(request, factories.diverged(request))
-    assert not bundles.write(tmp_path, again, join(rows_of(again)))
-    assert {part.name: part.read_bytes() for part in path.iterdir()} == before
-    assert [p.name for p in tmp_path.iterdir()] == [request.run_key]
+    assert write(storage, factories.record(request))
+    before = (tmp_path / "bundles" / f"{request.run_key}.zip").read_bytes()
+    assert not write(storage, factories.record(request, factories.diverged(request)))
+    assert (tmp_path / "bundles" / f"{request.run_key}.zip").read_bytes() == before
+    assert names(storage, "bundles") == {request.run_key}
 
 
-def test_run_json_is_plain_json_and_its_seal_is_read_by_sha256sum(tmp_path: Path) -> None:
-    path = write(tmp_path, factories.record(factories.request()))
-    text = (path / "run.json").read_text(encoding="utf-8")
+def test_run_json_is_plain_json() -> None:
+    record = factories.record(factories.request())
+    text = bundles.manifest_of(record).model_dump_json()
     assert json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))["compile_seconds"] == "NaN"
-    subprocess.run(["sha256sum", "-c", "--status", "run.json.sha256"], cwd=path, check=True)
 
 
-@pytest.mark.parametrize("part", ["run.json", "run.json.sha256", "params.npz", "predictions.npz", "tables.parquet"])
-@pytest.mark.parametrize("harm", ["flipped", "truncated", "deleted"])
-def test_a_damaged_bundle_is_refused_by_name(tmp_path: Path, part: str, harm: str) -> None:
-    path = write(tmp_path, factories.record(factories.request()))
-    content = (path / part).read_bytes()
-    if harm == "deleted":
-        (path / part).unlink()
-    elif harm == "truncated":
-        (path / part).write_bytes(content[: len(content) // 2])
-    else:
-        middle = len(content) // 2
-        (path / part).write_bytes(content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :])
-    readers = {
-        "params.npz": bundles.Bundle.parameters,
-        "predictions.npz": bundles.Bundle.predictions,
-        "tables.parquet": bundles.Bundle.rows,
-    }
-    for read in (readers.get(part, bundles.Bundle.verify), bundles.Bundle.verify):
-        with pytest.raises(StoreError, match="damaged") as fault:
-            read(bundles.read(path))
-        assert str(path) in str(fault.value)
-        assert part.removesuffix(".sha256") in str(fault.value)
+@pytest.mark.parametrize("harm", ["flipped", "truncated", "emptied"])
+def test_a_damaged_bundle_is_refused_by_name(storage: Storage, tmp_path: Path, harm: str) -> None:
+    write(storage, factories.record(request := factories.request()))
+    path = tmp_path / "bundles" / f"{request.run_key}.zip"
+    content = bytearray(path.read_bytes())
+    if harm == "flipped":
+        content[len(content) // 2] ^= 1
+    path.write_bytes({"flipped": content, "truncated": content[:-1], "emptied": b""}[harm])
+    with pytest.raises(DamagedError, match="is damaged") as fault:
+        bundles.read(storage, request.run_key)
+    assert str(path) in str(fault.value)
 
 
-def test_a_bundle_that_is_not_there_is_said_to_be_missing(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="no bundle abc"):
-        bundles.read(tmp_path / "abc")
+def test_a_bundle_that_is_not_there_is_not_found(storage: Storage) -> None:
+    with pytest.raises(FileNotFoundError):
+        bundles.read(storage, "abc")
 
 
-def test_a_bundle_of_another_version_is_refused(tmp_path: Path) -> None:
-    path = write(tmp_path, factories.record(factories.request()))
-    manifest = json.loads((path / "run.json").read_text(encoding="utf-8"))
-    (path / "run.json").write_text(json.dumps(manifest | {"novelty": 1}), encoding="utf-8")
-    (path / "run.json.sha256").write_text(f"{bundles.sha256(path / 'run.json')}  run.json\n", encoding="utf-8")
+def test_a_bundle_of_another_version_is_refused(storage: Storage) -> None:
+    manifest = bundles.manifest_of(factories.record(factories.request())).model_dump(mode="json")
+    storage.create("bundles", "k.zip", pack({"run.json": json.dumps(manifest | {"novelty": 1}).encode()}))
     with pytest.raises(StoreError, match="another version of Basin"):
-        bundles.read(path)
+        bundles.read(storage, "k")
 
 
-def test_pickles_are_neither_written_nor_read(tmp_path: Path) -> None:
+def test_an_array_of_objects_is_refused_and_nothing_is_left(storage: Storage) -> None:
     request = factories.request()
     objects = dataclasses.replace(factories.result(request), parameters={"theta": np.array([{}], object)})
-    record = factories.record(request, objects)
     with pytest.raises(ValueError, match="Object arrays"):
-        bundles.write(tmp_path, record, join(rows_of(record)))
-    assert list(tmp_path.iterdir()) == []
-    np.savez(tmp_path / "evil.npz", theta=np.array([{}], object))
-    with pytest.raises(ValueError, match="Object arrays"):
-        bundles.load_arrays(tmp_path / "evil.npz")
+        write(storage, factories.record(request, objects))
+    assert storage.names("bundles") == []
 
 
-def test_failures_of_one_run_have_bundles_of_their_own(tmp_path: Path) -> None:
+def test_failures_of_one_run_have_bundles_of_their_own(storage: Storage) -> None:
     request = factories.request()
     for attempt in range(2):
-        write(tmp_path, factories.record(request, factories.failed(request), attempt))
-    write(tmp_path, factories.record(request, attempt=2))
+        assert write(storage, factories.record(request, factories.failed(request), attempt))
+    assert write(storage, factories.record(request, attempt=2))
     key = request.run_key
-    assert sorted(bundles.names(tmp_path)) == [key, f"{key}.failed-0", f"{key}.failed-1"]
-    assert isinstance(bundles.read(tmp_path / f"{key}.failed-1").rows(), pl.DataFrame)
+    assert names(storage, "bundles") == {key, f"{key}.failed-0", f"{key}.failed-1"}
+    assert isinstance(bundles.read(storage, f"{key}.failed-1").rows(), pl.DataFrame)

@@ -15,7 +15,7 @@ from models.preparation import prepare
 from models.result import RunRequest
 from models.run import Run, rows_of
 from models.spec import MLP, NUTS, BoostedTrees, Learner, Library, Linear, Normal, Optimise, resolve
-from services import bundles
+from services.archive import DamagedError
 from services.errors import StoreError
 from services.measuring import measure, plan, vectors
 from services.runner import run
@@ -159,12 +159,12 @@ def test_the_tables_are_rebuilt_from_measurements_too(store):
 def test_a_damaged_measurement_is_set_aside_and_measured_again(store):
     measure_all(store)
     one = next((store / "measurements").iterdir())
-    content = bytearray((one / "rows.parquet").read_bytes())
-    content[40] ^= 1
-    (one / "rows.parquet").write_bytes(content)
+    content = bytearray(one.read_bytes())
+    content[90] ^= 1
+    one.write_bytes(content)
     with writing(store) as writer:
         assert writer.rebuild() == 5
-        assert writer.set_aside == [one.name]
+        assert writer.set_aside == [one.stem]
     assert (store / "damaged" / one.name).exists()
     again, outcome = measure_all(store)
     assert (len(again.requests), outcome.measured) == (1, 1)
@@ -172,7 +172,7 @@ def test_a_damaged_measurement_is_set_aside_and_measured_again(store):
 
 
 def test_a_damaged_bundle_is_an_error_that_says_what_to_do(store):
-    parameters = store / "bundles" / KEYS["net"] / "params.npz"
-    parameters.write_bytes(parameters.read_bytes()[:-9])
-    with pytest.raises(bundles.DamagedError, match="`basin store rebuild`"):
+    bundle = store / "bundles" / f"{KEYS['net']}.zip"
+    bundle.write_bytes(bundle.read_bytes()[:-9])
+    with pytest.raises(DamagedError, match="`basin store rebuild`"):
         measure_all(store)

@@ -6,9 +6,10 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from services.rows import join, rows_of, split
+from services.rows import join, split
 from services.schemas import OWNERS, RUN_TABLES, SCHEMAS
 from tests.services import factories
+from tests.services.factories import rows_of
 
 
 @pytest.mark.parametrize("make", [factories.result, factories.diverged, factories.failed, factories.sampled])

@@ -8,31 +8,38 @@ from services.settings import Environment, settings
 
 @pytest.fixture(autouse=True)
 def clean(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("BASIN_STORE", "BASIN_CACHE", "BASIN_DATA", "BASIN_ADDRESS", "XDG_CACHE_HOME"):
+    for name in ("BASIN_STORE", "BASIN_CACHE", "BASIN_DATA", "BASIN_ADDRESS", "BASIN_LEDGER", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
 
 
 def test_without_variables_everything_has_its_place() -> None:
     found = Environment()
-    assert found.store == Path("basin-store")
+    assert found.store == "basin-store"
     assert found.cache == Path.home() / ".cache" / "basin"
-    assert (found.data, found.address) == (None, None)
+    assert (found.data, found.address, found.ledger) == (None, None, None)
 
 
 def test_variables_are_read_and_the_home_folder_filled_in(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BASIN_STORE", "~/store")
     monkeypatch.setenv("BASIN_DATA", "/data")
+    monkeypatch.setenv("BASIN_LEDGER", "postgresql+psycopg://db/basin")
     monkeypatch.setenv("BASIN_ADDRESS", "ray://head:10001")
     found = Environment()
-    assert (found.store, found.data) == (Path.home() / "store", Path("/data"))
+    assert (found.store, found.data) == (str(Path.home() / "store"), Path("/data"))
     assert found.address == "ray://head:10001"
+    assert found.ledger == "postgresql+psycopg://db/basin"
+
+
+def test_a_store_may_be_on_object_storage(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BASIN_STORE", "s3://bucket/prefix")
+    assert Environment().store == "s3://bucket/prefix"
 
 
 def test_an_empty_variable_is_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BASIN_DATA", "")
     monkeypatch.setenv("BASIN_STORE", "")
     assert Environment().data is None
-    assert Environment().store == Path("basin-store")
+    assert Environment().store == "basin-store"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,140 @@
+"""Rows appended to the tables exactly once, with several writers at work and any of them killed.
+
+Each owner of rows, a bundle or a measurement, is put by one writer, which appends its rows. When that one is killed
+before, the next to open the store does so, and cannot know that it is dead. So nobody trusts what it knew: a commit
+goes through only as the very next version of the table that it was made for (optimistic concurrency). Otherwise the
+table is read again, rows whose owner has some there are left out, and the commit is tried again.
+"""
+
+import random
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+
+import polars as pl
+from deltalake import CommitProperties, DeltaTable, write_deltalake
+from deltalake.exceptions import CommitFailedError, DeltaError
+
+from services import tables
+from services.schemas import INDICES, OWNERS, SCHEMAS
+from services.storage import Storage
+
+COMPACT_EVERY = 100
+KEEP_HOURS = 168
+LONGEST_PAUSE = 2.0
+
+NEXT_VERSION_ONLY = CommitProperties(max_commit_retries=0)
+
+
+class Committer:
+    """What one writer knows of the tables, and appends to them."""
+
+    def __init__(self, storage: Storage) -> None:
+        """Look at all tables.
+
+        Raises:
+            StoreError: one is missing or damaged.
+        """
+        self._storage = storage
+        with ThreadPoolExecutor() as pool:
+            found = pool.map(lambda table: tables.opened(storage, table), SCHEMAS)
+        self._tables: dict[str, DeltaTable] = dict(zip(SCHEMAS, found, strict=True))
+        self._known: dict[str, frozenset[str]] = {}
+
+    def look(self) -> None:
+        """Know what is in the tables now. Rows of owners that are put later, by this writer, are not among that."""
+        self._known = {table: frozenset(tables.files(self._storage, delta)) for table, delta in self._tables.items()}
+
+    def append(self, rows: Mapping[str, pl.DataFrame]) -> None:
+        """Append rows by table, the indices last. Their owners were put by this writer after it looked last.
+
+        Raises:
+            StoreError: the store cannot be written to. The same rows can be given again.
+        """
+        self._append_all(rows, self._known)
+
+    def append_missing(self, rows: Mapping[str, pl.DataFrame]) -> None:
+        """Append rows by table, the indices last, of whatever owners: what a table has already is left out.
+
+        Raises:
+            StoreError: the store cannot be written to. The same rows can be given again.
+        """
+        self._append_all(rows, dict.fromkeys(rows, frozenset()))
+
+    def delete(self, owner: str) -> None:
+        """Delete all rows of an owner, in all tables.
+
+        Raises:
+            StoreError: the store cannot be written to.
+        """
+        for table in SCHEMAS:
+            quoted = owner.replace("'", "''")
+            predicate = f"{OWNERS[table]} = '{quoted}'"
+            self._commit(table, lambda delta, where=predicate: delta.delete(where, commit_properties=NEXT_VERSION_ONLY))
+
+    def clear(self, wanted: Iterable[str]) -> None:
+        """Delete all rows of these tables.
+
+        Raises:
+            StoreError: the store cannot be written to.
+        """
+        for table in wanted:
+            empty = pl.DataFrame(schema=SCHEMAS[table])
+            self._commit(
+                table,
+                lambda delta, empty=empty: write_deltalake(
+                    delta, empty, mode="overwrite", commit_properties=NEXT_VERSION_ONLY
+                ),
+            )
+
+    def _append_all(self, rows: Mapping[str, pl.DataFrame], known: Mapping[str, frozenset[str]]) -> None:
+        self._storage.exists("", "store.json")  # says what is waited for, where the server is away
+        for table in sorted(rows, key=lambda name: name in INDICES):
+            self._append(table, rows[table], known[table])
+
+    def _append(self, table: str, rows: pl.DataFrame, known: frozenset[str]) -> None:
+        """Append rows whose owner has none in the table; files that are known cannot have any."""
+
+        def append(delta: DeltaTable) -> None:
+            new = [file for file in tables.files(self._storage, delta) if file not in known]
+            missing = rows.join(self._owners(table, new, rows), on=OWNERS[table], how="anti", maintain_order="left")
+            if len(missing):
+                write_deltalake(delta, missing, mode="append", commit_properties=NEXT_VERSION_ONLY)
+
+        assert rows.schema == SCHEMAS[table], f"rows for {table!r} do not have its schema"
+        self._commit(table, append)
+        delta = self._tables[table]
+        if delta.version() and delta.version() % COMPACT_EVERY == 0:
+            self._tidy(delta)
+
+    def _owners(self, table: str, files: list[str], rows: pl.DataFrame) -> pl.DataFrame:
+        """Those owners of the rows that have some in these files."""
+        wanted = rows.select(OWNERS[table]).unique()
+        if not files:
+            return wanted.clear()
+        present = pl.scan_parquet(files, glob=False, storage_options=self._storage.polars_options).select(OWNERS[table])
+        return tables.evaluate(self._storage, table, wanted.lazy().join(present, on=OWNERS[table], how="semi"))
+
+    def _commit(self, table: str, change: Callable[[DeltaTable], object]) -> None:
+        """Make a change to the table as it is now: until no other writer is faster, or until it fails."""
+        delta, pause = self._tables[table], 0.02
+        while True:
+            version = delta.version()
+            try:
+                self._storage.patiently(lambda: change(delta))
+                return
+            except CommitFailedError as error:
+                self._storage.patiently(delta.update_incremental)
+                if delta.version() == version:
+                    raise self._storage.refusal("write to", error) from error
+            except (OSError, DeltaError) as error:
+                raise self._storage.refusal("write to", error) from error
+            time.sleep(random.uniform(0.0, pause))
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+    def _tidy(self, delta: DeltaTable) -> None:
+        """Put small files together, and remove those that no reader can be at any more, unless another writer does."""
+        with suppress(CommitFailedError):
+            delta.optimize.compact(commit_properties=NEXT_VERSION_ONLY)
+            delta.vacuum(retention_hours=KEEP_HOURS, dry_run=False, full=True)

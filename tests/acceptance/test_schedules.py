@@ -1,0 +1,153 @@
+"""Schedules in real processes: several schedulers that are killed fire each occurrence once, and the command works."""
+
+import random
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import yaml
+
+from services.ledger import Ledger, default_url
+from services.occurrences import Occurrence, history
+from services.scheduler import LEASE_SECONDS
+from services.schedules import RunOptions, add, define
+from services.store import Store
+from services.sweeps import parse_sweep, settle
+from tests import postgres
+from tests.acceptance.conftest import PATIENCE, Basin
+from tests.acceptance.scheduling import Fate
+from tests.services import agenda
+
+ROOT = Path(__file__).resolve().parents[2]
+BEGIN = datetime(2026, 1, 5, tzinfo=UTC)
+SCHEDULES, MINUTES, SCHEDULERS, KILLS = 8, 25, 3, 10
+SWEEP = {"name": "tiny", "datasets": ["iris"], "learners": ["svm"], "budget": "quick", "splits": 1, "measures": []}
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'ledger.sqlite'}"
+        return
+    with postgres.server() as server:
+        yield server.new_url()
+
+
+class Schedulers:
+    """Processes of one ledger, of which some die by themselves, and some are killed."""
+
+    def __init__(self, fate: Fate, folder: Path):
+        self._fate, self._folder = fate, folder
+        self._random = random.Random(20260105)
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self.killed = 0
+        self._kill_at = 0
+
+    def begun(self) -> list[str]:
+        """The sweep file of every launch that has begun, in the folder of its launch."""
+        path = self._folder / "begun"
+        return path.read_text().splitlines() if path.exists() else []
+
+    def keep_alive(self) -> None:
+        """Start those that are missing. Kill one each time that some more launches have begun."""
+        for process in [process for process in self._processes if process.poll() is not None]:
+            assert process.returncode == -9, (self._folder / "said").read_text()
+            self.killed += 1
+            self._processes.remove(process)
+        while len(self._processes) < SCHEDULERS:
+            self._processes.append(self._start())
+        if self.killed < KILLS and len(self.begun()) >= self._kill_at:
+            self._kill_at = len(self.begun()) + 15
+            self._random.choice(self._processes).kill()
+
+    def end(self) -> None:
+        """End them as a person does."""
+        for process in self._processes:
+            process.terminate()
+        for process in self._processes:
+            assert process.wait(PATIENCE) in (0, -9)
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        fate = self._fate
+        if self.killed < KILLS:
+            fate = replace(fate, dies_at=self._random.randint(1, 20), after=self._random.random() < 0.5)
+        with (self._folder / "said").open("ab") as said:
+            return subprocess.Popen(
+                [sys.executable, "-m", "tests.acceptance.scheduling", fate.text()], cwd=ROOT, stdout=said, stderr=said
+            )
+
+
+def test_of_200_occurrences_none_is_lost_or_doubled_while_three_schedulers_are_killed(url: str, tmp_path: Path):
+    end = BEGIN + timedelta(minutes=MINUTES)
+    names = [f"s{number}" for number in range(SCHEDULES)]
+    expected = [(name, BEGIN + timedelta(minutes=minute)) for name in names for minute in range(1, MINUTES + 1)]
+    ledger = Ledger(url)
+    for name in names:
+        options = RunOptions(store=str(tmp_path / "store"))
+        settings = {"name": name, "overlap": "queue", "coalesce": False, "misfire_grace": timedelta(days=1)}
+        add(ledger, define(settle(parse_sweep(SWEEP)), "* * * * *", options, BEGIN, **settings))
+    fate = Fate(url, str(tmp_path), BEGIN.isoformat(), end.isoformat(), started=time.time(), speed=200.0)
+    schedulers = Schedulers(fate, tmp_path)
+    until = time.monotonic() + 2 * PATIENCE
+    try:
+        while (counts := Counter(each.status for each in history(ledger, limit=1000))) != {"succeeded": len(expected)}:
+            assert time.monotonic() < until, counts
+            assert not counts.keys() & {"failed", "stopped", "lost", "skipped"}, history(ledger, limit=1000)
+            schedulers.keep_alive()
+            time.sleep(0.2)
+    finally:
+        schedulers.end()
+    assert schedulers.killed >= KILLS
+    found = history(ledger, limit=1000)
+    assert sorted((each.schedule, each.planned) for each in found) == expected
+    begun = Counter(Path(sweep).parent.name for sweep in schedulers.begun())
+    assert begun == Counter(each.launch_id for each in found)
+    assert set(begun.values()) == {1}
+    assert_one_at_a_time(found)
+    ledger.close()
+
+
+def assert_one_at_a_time(found: list[Occurrence]) -> None:
+    """Those of one schedule were claimed in order, each when the one before had ended."""
+    by_time = sorted(found, key=lambda each: (each.schedule, each.planned))
+    for earlier, later in pairwise(by_time):
+        if earlier.schedule == later.schedule:
+            assert earlier.ended is not None
+            assert later.claimed is not None
+            assert earlier.ended <= later.claimed
+
+
+def test_a_scheduled_sweep_survives_its_scheduler_and_is_seen_through_by_the_next(basin: Basin, tmp_path: Path):
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(SWEEP))
+    store = ("--store", tmp_path / "store")
+    added = basin.run("schedule", "add", tmp_path / "tiny.yaml", "--cron", "0 0 29 2 *", "--workers", "0", *store)
+    assert added.status == 0, added.stderr
+    assert basin.run("schedule", "run-now", "tiny", *store).status == 0
+    ledger = Ledger(default_url(tmp_path / "store", tmp_path), create=False)
+
+    def status() -> str:
+        (only,) = history(ledger)
+        return only.status
+
+    first = basin.start("scheduler", *store)
+    first.wait_until(lambda: status() == "running")
+    first.kill()
+    agenda.let_pass(ledger, LEASE_SECONDS)
+    second = basin.start("scheduler", *store)
+    second.wait_until(lambda: status() != "running")
+    second.interrupt()
+    ended = second.wait()
+    assert (ended.status, status()) == (0, "succeeded"), ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert "UTC: succeeded" in ended.stderr
+    ledger.close()
+    stored = Store(tmp_path / "store")
+    assert stored.sweeps() == ["tiny"]
+    assert stored.runs().collect()["status"].to_list() == ["finished"]
