@@ -21,13 +21,8 @@ from typing import IO, Any, NamedTuple, Self
 
 import psutil
 
-# As Ray comes, it takes a quarter of a minute to find out that a machine is gone.
-_HEALTH_CHECKS = {
-    "RAY_health_check_initial_delay_ms": "2000",
-    "RAY_health_check_period_ms": "500",
-    "RAY_health_check_timeout_ms": "2000",
-    "RAY_health_check_failure_threshold": "3",
-}
+from cluster.runtime import HEALTH_CHECKS
+
 HEAD = "head"
 _STORE_BYTES = 150 * 2**20  # of a node's object store
 
@@ -69,7 +64,7 @@ class Nodes:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=err,
-                env=os.environ | token | _HEALTH_CHECKS | {"RAY_TMPDIR": self._folder.name},
+                env=os.environ | token | HEALTH_CHECKS | {"RAY_TMPDIR": self._folder.name},
                 text=True,
                 start_new_session=True,
             )

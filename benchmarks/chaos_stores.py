@@ -1,6 +1,6 @@
 """Whether two stores hold the same results, bit for bit."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import polars as pl
 import polars.selectors as cs
 
 from services.bundles import Bundle
+from services.checking import check
 from services.schemas import SCHEMAS
 from services.store import Store
 
@@ -34,22 +35,30 @@ def differences(one: Path, other: Path) -> list[str]:
 
 def faults(store: Path, n_runs: int) -> list[str]:
     """What is wrong with a store in which each of `n_runs` runs should be finished, and nothing else be left."""
-    runs = Store(store).scan("runs").collect()
-    left = sorted(path.name for path in (store / "checkpoints").iterdir())
+    opened = Store(store)
+    runs = opened.scan("runs").collect()
+    n_lost, n_doubled = n_runs - runs["run_key"].n_unique(), len(runs) - runs["run_key"].n_unique()
+    n_bundles, left = len(bundle_files(store)), [path.name for path in (store / "checkpoints").glob("*")]
     found = {
-        f"{n_runs - runs['run_key'].n_unique()} runs are lost": runs["run_key"].n_unique() != n_runs,
-        f"{len(runs) - runs['run_key'].n_unique()} rows of runs are doubled": not runs["run_key"].is_unique().all(),
+        f"{n_lost} runs are lost": n_lost,
+        f"{n_doubled} rows of runs are doubled": n_doubled,
         f"runs ended as {dict(runs['status'].value_counts().iter_rows())}": (runs["status"] != "finished").any(),
-        f"attempts failed: {runs['error'].drop_nulls().to_list()[:3]}": runs["attempt"].sum() > 0,
-        f"{len(bundle_names(store))} bundles are there": len(bundle_names(store)) != n_runs,
-        f"checkpoints are left: {left[:3]}": bool(left),
+        f"attempts failed before: {runs['attempt'].sum()}": runs["attempt"].sum(),
+        f"there are {n_bundles} bundles": n_bundles != n_runs,
+        f"checkpoints are left: {left[:3]}": left,
     }
-    return [what for what, is_so in found.items() if is_so]
+    by_itself = [f"{problem.kind}: {problem.name}" for problem in check(opened.storage)]
+    return [what for what, is_so in found.items() if is_so] + by_itself
+
+
+def bundle_files(store: Path) -> list[Path]:
+    """The bundles, in order of their names; those that are being written aside are none yet."""
+    return _visible(store / "bundles")
 
 
 def bundle_names(store: Path) -> set[str]:
-    """Names of the bundles; those that are being written aside are none yet."""
-    return {path.stem for path in _visible(store / "bundles")}
+    """Names of the bundles, as the tables have them."""
+    return {path.name.removesuffix(".zip") for path in bundle_files(store)}
 
 
 def checkpoint_times(store: Path) -> list[float]:
@@ -74,8 +83,9 @@ def n_rows(store: Path) -> int:
     return sum(Store(store).scan(table).select(pl.len()).collect().item() for table in SCHEMAS)
 
 
-def _visible(folder: Path) -> Iterator[Path]:
-    return (path for path in folder.iterdir() if not path.name.startswith(".")) if folder.is_dir() else iter(())
+def _visible(folder: Path) -> list[Path]:
+    found = folder.iterdir() if folder.is_dir() else ()
+    return sorted(path for path in found if not path.name.startswith(".") and "#" not in path.name)
 
 
 def _table(store: Store, table: str) -> pl.DataFrame:
