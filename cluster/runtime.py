@@ -13,7 +13,7 @@ from ray.exceptions import RayError
 
 from cluster.errors import ClusterError
 
-_PACKAGES = Path(__file__).resolve().parents[1]
+PACKAGES = tuple(Path(__file__).resolve().parents[1] / name for name in ("models", "cluster", "services"))
 _TIMEOUT = 20.0
 
 # For the environment of a cluster's head node. As Ray comes, it takes a quarter of a minute to find out that a machine
@@ -51,8 +51,7 @@ def connect(address: str | None = None, num_cpus: int | None = None, timeout: fl
             return True
         if address != "auto":
             _check_reachable(address, timeout)
-        packages = [str(_PACKAGES / name) for name in ("models", "cluster", "services")]
-        ray.init(address=address, runtime_env={"py_modules": packages}, **quiet)
+        ray.init(address=address, runtime_env={"py_modules": [str(package) for package in PACKAGES]}, **quiet)
         return False
     except (RayError, OSError, RuntimeError, ValueError) as error:
         if isinstance(error, ClusterError):

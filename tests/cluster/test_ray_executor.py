@@ -115,7 +115,7 @@ def test_resources_that_no_machine_has_are_waited_for_with_a_word_and_then_refus
     said = []
     with (
         RayExecutor(env={"PYTHONPATH": str(ROOT)}, patience=3, tell=said.append) as executor,
-        pytest.raises(ClusterError, match="ask for 1 CPUs and 1 GPUs on one machine.*Nothing came in 3 s"),
+        pytest.raises(ClusterError, match=r"ask for 1 CPUs and 1 GPUs on one machine.*Nothing came in 3 s"),
     ):
         list(execute(executor, items_of([1], resources=Resources(gpus=1)), works.square))
     assert len(said) == 1
