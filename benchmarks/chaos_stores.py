@@ -20,6 +20,8 @@ EXEMPT: Mapping[str, str] = {
     "wall_seconds": "how long its worker took, on a machine as busy as it was",
     "compile_seconds": "how long compiling took; nothing where another worker's program was found in the cache",
     "device_seconds": "how long computing took, from the last checkpoint where the run was taken up again",
+    "git_commit": "which commit was checked out when the driver started: a person may commit meanwhile",
+    "git_dirty": "whether files were changed then",
 }
 
 
