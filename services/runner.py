@@ -1,6 +1,7 @@
 """Runs executed and kept: each result is a bundle before anybody is told of it, each checkpoint is stored."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -69,24 +70,26 @@ def run(
         ClusterError: no worker can be had.
     """
     fitted, failed = 0, {}
-    for item, event in execute(items, datasets, writer, executor, work):
-        if isinstance(item.payload, ChainsRequest):
-            assert spread is not None
+    # Closed here, so that what fails at the last commit is told like any fault, not found by the garbage collector.
+    with closing(execute(items, datasets, writer, executor, work)) as events:
+        for item, event in events:
+            if isinstance(item.payload, ChainsRequest):
+                assert spread is not None
+                if isinstance(event, Result):
+                    spread.note(item.payload, event.value)
+                elif isinstance(event, Progress):
+                    on_event(spread.progress(item.payload, event))
+                continue  # the run's own fit comes later; it meets again what a part was lost of
+            if isinstance(event, Lost):
+                event = Result(event.run_key, failure(event.run_key, event.reason))
             if isinstance(event, Result):
-                spread.note(item.payload, event.value)
-            elif isinstance(event, Progress):
-                on_event(spread.progress(item.payload, event))
-            continue  # the run's own fit comes later; it meets again what a part was lost of
-        if isinstance(event, Lost):
-            event = Result(event.run_key, failure(event.run_key, event.reason))
-        if isinstance(event, Result):
-            result: RunResult = event.value
-            keep(result, item.payload, datasets, writer, sweep)
-            if result.status == "failed":
-                failed[event.run_key] = result.error or "no reason was given"
-            else:
-                fitted += 1
-        on_event(event)
+                result: RunResult = event.value
+                keep(result, item.payload, datasets, writer, sweep)
+                if result.status == "failed":
+                    failed[event.run_key] = result.error or "no reason was given"
+                else:
+                    fitted += 1
+            on_event(event)
     return Outcome(fitted, 0, failed)
 
 
@@ -102,7 +105,7 @@ def keep(result: RunResult, request: RunRequest, datasets: Mapping[str, Dataset]
 
 def execute(
     items: Iterable[Item], datasets: Mapping[str, Dataset], writer: Writer, executor: Executor, work: Work
-) -> Iterator[tuple[Item, Event | Lost]]:
+) -> Generator[tuple[Item, Event | Lost]]:
     """Execute items from their stored checkpoints on, and store those that come; yields every event with its item.
 
     Rows wait in memory for one commit of many, and are committed at the end, however it comes.
