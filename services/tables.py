@@ -13,6 +13,8 @@ from services.schemas import SCHEMAS
 from services.storage import Storage, is_away
 
 FOLDER = "tables"
+FITTED = ("finished", "diverged")
+IS_FITTED = pl.col("status").is_in(FITTED)
 
 
 class TableError(StoreError):
@@ -90,9 +92,22 @@ def files(storage: Storage, delta: DeltaTable) -> list[str]:
     return delta.file_uris() if storage.remote else [unquote(uri) for uri in delta.file_uris()]
 
 
+def fitted(runs: pl.LazyFrame) -> pl.LazyFrame:
+    """The rows of runs that need no fit, one for each."""
+    return runs.filter(IS_FITTED)
+
+
 def latest(runs: pl.LazyFrame) -> pl.LazyFrame:
-    """One row per run key: the last attempt, so that a success replaces the failures before it."""
-    return runs.sort("attempt", maintain_order=True).unique("run_key", keep="last", maintain_order=True)
+    """One row per run key: that of the fitted run where there is one, else the last attempt.
+
+    Rows of fitted runs are taken as they are, so that whatever is asked of them later reaches their files; last
+    attempts are looked for among the few others.
+    """
+    # Selected first, or polars would take this for the same as the fitted rows and read these once, with all columns.
+    keys = runs.select("run_key", "status").filter(IS_FITTED).select("run_key")
+    others = runs.filter(~IS_FITTED).join(keys, on="run_key", how="anti")
+    last = others.sort("attempt", "run_key").unique("run_key", keep="last", maintain_order=True)
+    return pl.concat([fitted(runs), last])
 
 
 def collect(storage: Storage, table: str, columns: Iterable[str | pl.Expr]) -> pl.DataFrame:
