@@ -13,6 +13,8 @@ from services.schemas import SCHEMAS
 from services.storage import Storage, is_away
 
 FOLDER = "tables"
+# Whoever opens a table reads the commits since the last checkpoint one by one.
+LOG = {"delta.checkpointInterval": "10"}
 FITTED = ("finished", "diverged")
 IS_FITTED = pl.col("status").is_in(FITTED)
 
@@ -32,7 +34,9 @@ def create(storage: Storage, tables: Collection[str] = tuple(SCHEMAS)) -> None:
         uri, options = storage.table(table)
         empty = pl.DataFrame(schema=SCHEMAS[table])
         try:
-            storage.patiently(lambda: write_deltalake(uri, empty, mode="ignore", storage_options=options))
+            storage.patiently(
+                lambda: write_deltalake(uri, empty, mode="ignore", storage_options=options, configuration=LOG)
+            )
         except (OSError, DeltaError) as error:
             # Another writer may have been first.
             if not storage.patiently(lambda: DeltaTable.is_deltatable(uri, options)):
