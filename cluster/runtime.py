@@ -13,16 +13,17 @@ from ray.exceptions import RayError
 
 from cluster.errors import ClusterError
 
-_PACKAGES = Path(__file__).resolve().parents[1]
+PACKAGES = tuple(Path(__file__).resolve().parents[1] / name for name in ("models", "cluster", "services"))
 _TIMEOUT = 20.0
 
 # For the environment of a cluster's head node. As Ray comes, it takes a quarter of a minute to find out that a machine
-# is gone; with these, some five seconds. A Ray on one machine needs them not: it has no other machine to go on with.
+# is dead; with these, some five seconds, and half a minute for one that does not answer, which may be busy only.
+# A Ray on one machine does not need them: it has no other machine to go on with.
 HEALTH_CHECKS = {
     "RAY_health_check_initial_delay_ms": "2000",
     "RAY_health_check_period_ms": "1000",
-    "RAY_health_check_timeout_ms": "2000",
-    "RAY_health_check_failure_threshold": "3",
+    "RAY_health_check_timeout_ms": "5000",
+    "RAY_health_check_failure_threshold": "5",
 }
 
 
@@ -51,8 +52,7 @@ def connect(address: str | None = None, num_cpus: int | None = None, timeout: fl
             return True
         if address != "auto":
             _check_reachable(address, timeout)
-        packages = [str(_PACKAGES / name) for name in ("models", "cluster", "services")]
-        ray.init(address=address, runtime_env={"py_modules": packages}, **quiet)
+        ray.init(address=address, runtime_env={"py_modules": [str(package) for package in PACKAGES]}, **quiet)
         return False
     except (RayError, OSError, RuntimeError, ValueError) as error:
         if isinstance(error, ClusterError):

@@ -9,7 +9,7 @@ from typer.exceptions import TyperException
 
 # Heavy imports (JAX, PyMC, Ray, Altair) wait inside the commands, so that --help and mistakes are answered at once.
 from cluster.errors import ClusterError
-from services.commands import compare, data, geometry, learners, schedule, schema, stored, sweep
+from services.commands import compare, data, geometry, learners, schedule, schema, stored, submit, sweep
 from services.errors import ServiceError
 
 app = typer.Typer(
@@ -41,6 +41,8 @@ app.command()(compare.compare)
 app.add_typer(sweep.app, name="sweep")
 app.add_typer(schedule.app, name="schedule")
 app.command()(schedule.scheduler)
+app.command()(submit.submit)
+app.add_typer(submit.app, name="jobs")
 app.command("measures")(geometry.list_measures)
 app.command()(geometry.measure)
 app.command()(geometry.geometry)

@@ -12,6 +12,7 @@ import polars as pl
 from models.dataset import DataError, Dataset, listed
 from models.spec import Task
 from models.tasks import randomise_labels
+from services.confinement import permitted
 from services.ingest.openml import open_openml
 from services.ingest.readers import SUFFIXES, read_frame, read_npz
 from services.ingest.sources import (
@@ -25,7 +26,7 @@ from services.ingest.sources import (
 )
 from services.ingest.table import from_array, from_table
 
-__all__ = ["DatasetDescription", "DatasetInfo", "describe", "listing", "load"]
+__all__ = ["DatasetDescription", "DatasetInfo", "describe", "file_of", "listing", "load"]
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ def load(name: str, *, cache: Path, target: str | None = None, task: Task | None
 
     Raises:
         DataError: unknown name, unreadable file, unusable data, or a target or task that this dataset cannot have.
+        SpecError: a file that may not be read: see `services.confinement`.
     """
     return _find(name, cache).read(target, task)
 
@@ -68,7 +70,7 @@ def describe(name: str, *, cache: Path, target: str | None = None, task: Task | 
     """Load a dataset, and say what is in it and where it is from.
 
     Raises:
-        DataError: as `load` does.
+        DataError, SpecError: as `load` does.
     """
     source = _find(name, cache)
     dataset = source.read(target, task)
@@ -95,6 +97,20 @@ def listing() -> list[DatasetInfo]:
     return [source.info for source in named_sources().values()]
 
 
+def file_of(name: str) -> Path | None:
+    """The file that a dataset's name stands for; None where it is the name of something else, or of nothing."""
+    head, colon, rest = name.partition(":")
+    if colon and head == "openml":
+        return None
+    if colon and head == "random-labels":
+        return file_of(rest)
+    if is_synthetic(name) or name in named_sources():
+        return None
+    path = Path(name)
+    is_path = os.path.exists(name) or path.suffix.lower() in SUFFIXES or os.sep in name  # noqa: PTH110 - takes any text
+    return path if is_path else None
+
+
 def _find(name: str, cache: Path) -> Source:
     head, colon, rest = name.partition(":")
     if colon and head == "openml":
@@ -108,9 +124,9 @@ def _find(name: str, cache: Path) -> Source:
     known = named_sources()
     if name in known:
         return known[name]
-    path = Path(name)
-    if path.exists() or path.suffix.lower() in SUFFIXES or os.sep in name:
-        return _from_file(path)
+    path = file_of(name)
+    if path is not None:
+        return _from_file(permitted(path, f"dataset {name!r}"))
     raise DataError(_unknown(name, list(known)))
 
 

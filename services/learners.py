@@ -22,6 +22,7 @@ from models.spec import (
     SupportVectors,
     parse_learner,
 )
+from services.confinement import permitted
 from services.yaml_file import read_yaml
 
 Budget = Literal["quick", "standard", "thorough"]
@@ -145,9 +146,9 @@ def read_learners(path: Path) -> list[Learner]:
     """Read one learner or a list of learners from YAML or JSON (which YAML contains).
 
     Raises:
-        SpecError: naming the file, and within it the path of each fault.
+        SpecError: naming the file, and within it the path of each fault; or that it may not be read.
     """
-    data = read_yaml(path, "a learner file, or a learner's name")
+    data = read_yaml(permitted(path, "learner file"), "a learner file, or a learner's name")
     items = data if isinstance(data, list) else [data]
     return [
         parse_learner(item, where=f"{path}[{i}]" if isinstance(data, list) else str(path))

@@ -23,7 +23,9 @@ from pydantic import (
 )
 
 from models.spec import Count, Learner, NonNegative, Settings, SpecError, Task, parse_learner
+from services.confinement import permitted
 from services.learners import EFFORTS, Budget, choose, default_names
+from services.settings import settings
 from services.varying import Draw, Draws, Range, check_varied, variants
 from services.yaml_file import read_yaml
 
@@ -249,8 +251,10 @@ def settle(sweep: Sweep) -> Sweep:
     """The same sweep so that it means the same elsewhere and later: learners in full, files by their whole paths.
 
     Raises:
-        SpecError: an unknown learner, a learner file that is wrong, or settings that cannot be varied so.
+        SpecError: an unknown learner, a learner file that is wrong, settings that cannot be varied so, or a file that
+            may not be read.
     """
+    confine(sweep)
     learners = sweep.learners_for(has_shape=True)
     check_varied(learners, sweep.vary)
     for learner in learners:
@@ -265,7 +269,28 @@ def settle(sweep: Sweep) -> Sweep:
     )
 
 
+def confine(sweep: Sweep) -> None:
+    """Refuse datasets that are files outside the folders of BASIN_DATA_ROOTS, where that is set.
+
+    Datasets that have a name, `openml:` ones among them, are no files of this machine, and stay allowed. Reading a file
+    asks again; this is so that a sweep is refused when it comes in, and not when it is run.
+
+    Raises:
+        SpecError: naming the dataset and the folders.
+    """
+    if not settings().data_roots:
+        return
+    from services.datasets import file_of  # seconds to import
+
+    for data in sweep.datasets:
+        if (path := file_of(data.data)) is not None:
+            permitted(path, f"dataset {data.data!r}")
+
+
 def _whole_path(data: str) -> str:
+    head, colon, rest = data.partition(":")
+    if colon and head == "random-labels":
+        return f"{head}:{_whole_path(rest)}"
     path = Path(data)
     return str(path.resolve()) if path.suffix and _is_file(data) else data
 

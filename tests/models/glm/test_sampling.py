@@ -58,7 +58,7 @@ def test_double_precision_stays_here():
 
 @pytest.mark.parametrize("at", [1, 159])
 def test_an_interrupt_ends_the_sampling_in_the_first_chain_and_in_the_last(at, monkeypatch):
-    monkeypatch.setattr("models.glm.sampling._REPORT_EVERY", 0.0)
+    monkeypatch.setattr("models.glm.watch._REPORT_EVERY", 0.0)
     told = []
 
     def interrupt(done, total, facts):
