@@ -40,7 +40,6 @@ from services.storage import Storage
 
 BATCH = 100
 BATCH_SECONDS = 5.0
-STORED = ("finished", "diverged")
 DEFINITION = "basin.sweep"
 
 
@@ -67,13 +66,17 @@ class Store:
         return tables.scan(self.storage, table)
 
     def runs(self) -> pl.LazyFrame:
-        """The table `runs` with the last attempt at each run."""
+        """The table `runs` with one row for each run: its last attempt."""
         return tables.latest(self.scan("runs"))
+
+    def fitted(self) -> pl.LazyFrame:
+        """Those of `runs` that are finished or diverged. They are faster to find than with the others."""
+        return tables.fitted(self.scan("runs"))
 
     def stored(self, run_keys: Iterable[str]) -> set[str]:
         """Those of the runs that need no fit: finished or diverged. Others are tried again by a later command."""
-        found = tables.collect(self.storage, "runs", ["run_key", "status"])
-        return set(run_keys) & set(found.filter(pl.col("status").is_in(STORED))["run_key"])
+        found = tables.evaluate(self.storage, "runs", self.fitted().select("run_key"))
+        return set(run_keys) & set(found["run_key"])
 
     def measured(self) -> pl.LazyFrame:
         """What needs no measuring: run_key, draw, measure and settings, as text, of all rows but failed ones."""
