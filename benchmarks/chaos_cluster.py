@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 from typing import IO, Any, NamedTuple, Self
 
 import psutil
@@ -139,7 +140,7 @@ def _serve(answers: IO[str], n_nodes: int) -> None:
     """Obey the lines on standard input until it ends."""
     from ray.cluster_utils import Cluster
 
-    node_arguments = {"num_cpus": 1, "object_store_memory": _STORE_BYTES}
+    node_arguments: dict[str, Any] = {"num_cpus": 1, "object_store_memory": _STORE_BYTES}
     cluster = Cluster(initialize_head=True, head_node_args=node_arguments | {"include_dashboard": False})
     nodes = {HEAD: cluster.head_node} | {f"node {i}": cluster.add_node(**node_arguments) for i in range(1, n_nodes)}
 

@@ -80,7 +80,7 @@ def _point(run: Run, state: State) -> RunResult:
     return point_result(run, fit.theta, curves)
 
 
-def curves_of(curves: Array, epochs: int) -> dict[str, np.ndarray]:
+def curves_of(curves: Array | np.ndarray, epochs: int) -> dict[str, np.ndarray]:
     """The first `epochs` rows of a `State`'s curves by name, in float64, and their `step`."""
     named = {name: np.asarray(curves[:epochs, i], float) for i, name in enumerate(CURVES)}
     return {**named, "step": np.arange(1, epochs + 1)}

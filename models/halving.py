@@ -27,7 +27,7 @@ class Halving(Settings):
     model_config = ConfigDict(use_attribute_docstrings=True)
 
     reduction: Annotated[int, Field(ge=2)] = 3
-    """At each rung one configuration in this many goes on, rounded up; each rung is this many times as long as the last."""
+    """At each rung one configuration in this many goes on, rounded up; the next rung is this many times as far."""
     min_epochs: Count = 5
     """Epochs that every configuration gets before the first decision."""
 
@@ -124,8 +124,11 @@ def decide(losses: Mapping[str, Sequence[float]], halving: Halving) -> frozenset
 
 def reason(loss: float, rung: int, epochs: int, n_kept: int, n: int) -> str:
     """Why a configuration of this mean loss was stopped at a rung where `n_kept` of `n` went on."""
-    said = f"its validation loss {loss:.4g}" if math.isfinite(loss) else "its validation loss, which is not finite,"
-    return f"stopped at epoch {rung} of {epochs}: {said} was not among the best {n_kept} of {n} configurations"
+    said = f"{loss:.4g} on average," if math.isfinite(loss) else "which was not finite in all of its runs,"
+    return (
+        f"stopped at epoch {rung} of {epochs}: its configuration's validation loss, {said} was not among the best "
+        f"{n_kept} of {n}"
+    )
 
 
 def stopped(request: RunRequest, reached: RungReached, reason: str) -> RunResult:

@@ -1,7 +1,7 @@
 """Chains of one run, sampled by several workers and put together to the run that one worker would have sampled.
 
-The parts end in one checkpoint of the whole run with nothing left to sample, and the ordinary `models.fit.fit` makes the
-run's result of that, with the same bits.
+The parts end in one checkpoint of the whole run with nothing left to sample, and the ordinary `models.fit.fit` makes
+the run's result of that, with the same bits.
 """
 
 from collections.abc import Callable, Sequence
@@ -99,7 +99,7 @@ def merge_chains(parts: Sequence[FittedChains]) -> dict[str, np.ndarray] | None:
         name: np.concatenate([part.arrays[name] for part in parts])[order] if array.ndim else array
         for name, array in parts[0].arrays.items()
     }
-    return {**merged, SECONDS: np.sum(np.array([tuple(part.seconds) for part in parts]), axis=0)}
+    return {**merged, SECONDS: np.array([part.seconds for part in parts]).sum(axis=0)}
 
 
 def _fitted(request: ChainsRequest, dataset: Dataset, checkpoint: Arrays | None, emit: Emit) -> FittedChains:
