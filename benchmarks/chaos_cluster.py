@@ -17,7 +17,6 @@ import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 from typing import IO, Any, NamedTuple, Self
 
 import psutil

@@ -137,13 +137,13 @@ def test_without_a_machine_it_waits_and_goes_on_when_one_comes(machines: Machine
     def add_one(text: str) -> None:
         said.append(text)
         machines.add()
+        (tmp_path / "go").touch()
 
-    (tmp_path / "go").touch()
     with _executor(patience=120, tell=add_one) as executor:
-        events = execute(executor, items_of([str(tmp_path)] * 40), works.place)
+        events = execute(executor, items_of([str(tmp_path)] * 4), works.place)
         seen = [next(events)]
         machines.have(0)
-        assert len(values([*seen, *events])) == 40
+        assert len(values([*seen, *events])) == 4
     assert len(said) == 1
     assert "no machine of the cluster has as many" in said[0]
 
