@@ -57,7 +57,7 @@ class Nodes:
         """Start the cluster and wait for all of its nodes."""
         self._folder = tempfile.TemporaryDirectory(prefix="basin-")  # short: sockets have paths of at most 107 bytes
         token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-        self.environment: Mapping[str, str] = token
+        self.environment = token
         with (Path(self._folder.name) / "stderr").open("wb") as err:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "benchmarks.chaos_cluster", self._folder.name, str(n_nodes)],
@@ -139,7 +139,7 @@ def _serve(answers: IO[str], n_nodes: int) -> None:
     """Obey the lines on standard input until it ends."""
     from ray.cluster_utils import Cluster
 
-    node_arguments = {"num_cpus": 1, "object_store_memory": _STORE_BYTES}
+    node_arguments: dict[str, Any] = {"num_cpus": 1, "object_store_memory": _STORE_BYTES}
     cluster = Cluster(initialize_head=True, head_node_args=node_arguments | {"include_dashboard": False})
     nodes = {HEAD: cluster.head_node} | {f"node {i}": cluster.add_node(**node_arguments) for i in range(1, n_nodes)}
 
