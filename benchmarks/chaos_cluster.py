@@ -57,7 +57,7 @@ class Nodes:
         """Start the cluster and wait for all of its nodes."""
         self._folder = tempfile.TemporaryDirectory(prefix="basin-")  # short: sockets have paths of at most 107 bytes
         token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-        self.environment: Mapping[str, str] = token
+        self.environment = token
         with (Path(self._folder.name) / "stderr").open("wb") as err:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "benchmarks.chaos_cluster", self._folder.name, str(n_nodes)],
