@@ -6,11 +6,12 @@ import os
 import resource
 import signal
 from collections.abc import Callable, Iterable, Mapping
+from itertools import count
 from pathlib import Path
 
 import numpy as np
 
-from services import commits, store
+from services import commits, store, tables
 from services.errors import StoreError
 from services.storage import Storage
 from tests.services import factories
@@ -51,26 +52,21 @@ def write_shared(location: str, environment: Mapping[str, str], seeds: Iterable[
 
 
 def write_until_change(location: str, acknowledged: Path, fatal_change: int) -> None:
-    """Put one run and commit it, and die by SIGKILL before or after a given change to the store."""
-    changes = 0
+    """Put one run and commit it, and die by SIGKILL before a given change to the store."""
+    changes = count(1)
 
     def dying(change: Callable) -> Callable:
-        def count_and_do(*args, **kwargs):
-            nonlocal changes
-            for step in ("before", "after"):
-                changes += 1
-                if changes == fatal_change:
-                    os.kill(os.getpid(), signal.SIGKILL)
-                if step == "before":
-                    found = change(*args, **kwargs)
-            return found
+        def die_or_do(*args, **kwargs):
+            if next(changes) == fatal_change:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return change(*args, **kwargs)
 
-        return count_and_do
+        return die_or_do
 
     for name in CHANGES:
         setattr(Storage, name, dying(getattr(Storage, name)))
-    commits.write_deltalake = dying(commits.write_deltalake)
-    store.tables.write_deltalake = dying(store.tables.write_deltalake)
+    for module in (commits, tables):
+        module.write_deltalake = dying(module.write_deltalake)
     with acknowledged.open("a", buffering=1) as note, store.writing(location) as writer:
         writer.save_checkpoint(factories.request().run_key, {"draws": np.zeros(3)})
         writer.put(factories.record(factories.request()))

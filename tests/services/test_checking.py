@@ -60,15 +60,15 @@ def leave_a_checkpoint(storage: Storage) -> None:
 
 
 @pytest.fixture
-def storage(location: str) -> Storage:
-    with writing(location) as writer:
+def storage(tmp_path: Path) -> Storage:
+    with writing(tmp_path) as writer:
         for record in RECORDS:
             writer.put(record)
         failed = factories.request(5)
         writer.put(factories.record(failed, factories.failed(failed)))
         writer.put_measurement(factories.measurement(run_key=KEY))
         writer.save_checkpoint("unfinished", {"a": np.zeros(1)})
-    return Storage(location)
+    return Storage(tmp_path)
 
 
 def test_nothing_is_wrong_with_a_whole_store(storage: Storage) -> None:

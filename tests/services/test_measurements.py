@@ -54,7 +54,7 @@ def test_of_a_measurement_by_two_writers_the_first_is_kept_and_its_rows_are_ther
         assert len(found) == 0 if expected is None else found.equals(expected)
 
 
-@pytest.mark.parametrize("harm", [flip, cut])
+@pytest.mark.parametrize(("location", "harm"), [("local", flip), ("s3", cut)], indirect=["location"])
 def test_a_measurement_that_was_harmed_is_set_aside_and_can_be_put_again(location: str, harm) -> None:
     with writing(location) as writer:
         writer.put_measurement(factories.measurement())

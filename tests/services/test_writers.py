@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -61,7 +62,17 @@ def append_and_compact(location: str) -> None:
     compact(location)
 
 
-@pytest.mark.parametrize("interference", [append_for_it, rebuild, compact, append_and_compact])
+@pytest.mark.parametrize(
+    ("location", "interference"),
+    [
+        ("local", append_for_it),
+        ("local", rebuild),
+        ("local", compact),
+        ("local", append_and_compact),
+        ("s3", append_and_compact),
+    ],
+    indirect=["location"],
+)
 def test_what_another_writer_does_before_a_commit_doubles_nothing(
     location: str, interference: Callable[[str], None]
 ) -> None:
@@ -76,7 +87,11 @@ def test_what_another_writer_does_before_a_commit_doubles_nothing(
     assert_holds_exactly(location, records)
 
 
-@pytest.mark.parametrize("table", ["metrics", "pointwise", "runs"])
+@pytest.mark.parametrize(
+    ("location", "table"),
+    [("local", "metrics"), ("local", "pointwise"), ("local", "runs"), ("s3", "pointwise")],
+    indirect=["location"],
+)
 def test_what_another_writer_does_in_the_middle_of_a_commit_doubles_nothing(
     location: str, monkeypatch: pytest.MonkeyPatch, table: str
 ) -> None:
@@ -96,20 +111,20 @@ def test_what_another_writer_does_in_the_middle_of_a_commit_doubles_nothing(
     assert_holds_exactly(location, records)
 
 
-def test_failures_of_one_run_by_two_writers_are_attempts_of_it(location: str) -> None:
+def test_failures_of_one_run_by_two_writers_are_attempts_of_it(tmp_path: Path) -> None:
     request = factories.request()
     failure = factories.record(request, factories.failed(request))
-    with writing(location) as first, writing(location) as second:
+    with writing(tmp_path) as first, writing(tmp_path) as second:
         assert first.put(failure)
         assert second.put(failure)
         assert first.put(factories.record(request))
         assert not second.put(failure)
-    assert sorted(Store(location).scan("runs").select("status", "bundle").collect().rows()) == [
+    assert sorted(Store(tmp_path).scan("runs").select("status", "bundle").collect().rows()) == [
         ("failed", f"{request.run_key}.failed-0"),
         ("failed", f"{request.run_key}.failed-1"),
         ("finished", request.run_key),
     ]
-    assert_whole(location)
+    assert_whole(tmp_path)
 
 
 def environment() -> dict[str, str]:
