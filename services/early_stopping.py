@@ -7,7 +7,7 @@ killed, or a later command, comes to the same choices without training anything 
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 
 import polars as pl
@@ -93,39 +93,49 @@ def stop_hopeless(
     before = _stopped_before(writer, unfinished)
     known = RungLosses(writer, sweep)
     outcome = Stopping()
+
+    def climb(run_keys: Iterable[str], rung_of: Mapping[str, int]) -> dict[str, RungReached]:
+        """Train runs to their rungs, from where they are; those that cannot be are stored as failed."""
+        reached = {}
+        lacking = missing.filter(pl.col("run_key").is_in(list(run_keys)))
+        items = _to_rungs(plan.items(lacking, resources), rung_of)
+        with closing(execute(items, plan.datasets, writer, executor, fit_to_rung)) as events:
+            for item, event in events:
+                key = event.run_key
+                if isinstance(event, Lost):
+                    event = Result(key, failure(key, event.reason))
+                if isinstance(event, Result) and isinstance(event.value, RungReached):
+                    reached[key] = event.value
+                    known.note(key, event.value.epochs, event.value.loss)
+                    continue  # it goes on, or is told of when it is stopped
+                if isinstance(event, Result):
+                    keep(event.value, item.payload.run, plan.datasets, writer, sweep)
+                    outcome.failed[key] = event.value.error or "no reason was given"
+                    known.note(key, rung_of[key], float("inf"))
+                on_event(event)
+        return reached
+
     for i in range(max((len(bracket.rungs) for bracket in brackets), default=0)):
         climbing = [bracket for bracket in brackets if i < len(bracket.rungs) and len(bracket.alive) > 1]
         rung_of = {run.run_key: b.rungs[i] for b in climbing for run in b.requests()}
         known.read_curves({key: rung for key, rung in rung_of.items() if key not in unfinished})
-        lacking = missing.filter(pl.col("run_key").is_in([k for k, rung in rung_of.items() if not known.has(k, rung)]))
-        reached: dict[str, RungReached] = {}
-        items = _to_rungs(plan.items(lacking, resources), rung_of)
-        for item, event in execute(items, plan.datasets, writer, executor, fit_to_rung):
-            key = event.run_key
-            if isinstance(event, Lost):
-                event = Result(key, failure(key, event.reason))
-            if isinstance(event, Result) and isinstance(event.value, RungReached):
-                reached[key] = event.value
-                known.note(key, event.value.epochs, event.value.loss)
-                continue  # it goes on, or is told of when it is stopped
-            if isinstance(event, Result):
-                keep(event.value, item.payload.run, plan.datasets, writer, sweep)
-                outcome.failed[key] = event.value.error or "no reason was given"
-                known.note(key, rung_of[key], float("inf"))
-            on_event(event)
+        reached = climb([key for key, rung in rung_of.items() if not known.has(key, rung)], rung_of)
         known.save()
-        for bracket in climbing:
-            losses = {run.run_key: known.at(run.run_key, bracket.rungs[i]) for run in bracket.requests()}
-            for run, why in bracket.drop(bracket.rungs[i], losses, halving):
-                key = run.run_key
-                if key in unfinished and key not in outcome.failed:
-                    outcome.stopped.add(key)
-                    if key in reached:
-                        result = stopped(run, reached[key], why)
-                        keep(result, run, plan.datasets, writer, sweep)
-                        on_event(Result(key, result))
-                    else:
-                        assert key in before, "what was not trained now was stopped before"
+        behind = [
+            (run, why)
+            for bracket in climbing
+            for run, why in bracket.drop(bracket.rungs[i], known.losses(bracket.requests(), bracket.rungs[i]), halving)
+            if run.run_key in unfinished and run.run_key not in outcome.failed
+        ]
+        outcome.stopped |= {run.run_key for run, _ in behind}
+        untold = [(run, why) for run, why in behind if run.run_key not in before]
+        # A driver that was cut off here knew their losses, and what they reached only they know.
+        reached |= climb([run.run_key for run, _ in untold if run.run_key not in reached], rung_of)
+        for run, why in untold:
+            if run.run_key in reached:
+                result = stopped(run, reached[run.run_key], why)
+                keep(result, run, plan.datasets, writer, sweep)
+                on_event(Result(run.run_key, result))
     return outcome
 
 
@@ -165,9 +175,9 @@ class RungLosses:
         """Whether it is known."""
         return rung in self._losses[run_key]
 
-    def at(self, run_key: str, rung: int) -> float:
-        """The loss of a run up to a rung."""
-        return self._losses[run_key][rung]
+    def losses(self, requests: Iterable[RunRequest], rung: int) -> dict[str, float]:
+        """The losses of runs up to a rung, by run key."""
+        return {request.run_key: self._losses[request.run_key][rung] for request in requests}
 
     def note(self, run_key: str, rung: int, loss: float) -> None:
         """Take down a loss."""
