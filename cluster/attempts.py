@@ -70,7 +70,7 @@ class Attempts:
         """Judge the unfinished runs of a dead worker's pack."""
         certain = len(unfinished) == 1
         had_begun = [item for item in unfinished if certain or item.run_key in begun]
-        innocent = [item for item in unfinished if item not in had_begun]
+        innocent = [item for item in unfinished if not certain and item.run_key not in begun]
         if death.accident:
             after = self._count(self._accidents, ACCIDENTS, had_begun or unfinished, death)
             after.again, after.alone = [*after.alone, *(innocent if had_begun else [])], []

@@ -87,7 +87,7 @@ class Dispatch:
         while True:
             pool.retire(waiting.kinds())
             for actor in [actor for actor in pool.actors if actor.idle]:
-                share_of = len(pool.alike(actor.resources))
+                share_of = max(1, min(len(pool.alike(actor.resources)), pool.room(actor.resources)))
                 taker = Taker(actor.resources, share_of, pool.memory(actor.resources), actor.last, actor.node)
                 if pack := waiting.take(taker, Counter(busy.last for busy in self._busy() if busy.last)):
                     self._send(actor, pack)
@@ -135,8 +135,7 @@ class Dispatch:
             batch = ray.get(next(actor.waits_on))
         except StopIteration:
             self._pool.release(actor)
-            done = job.pack.cost - sum(item.cost for item in job.unfinished.values())
-            self._waiting.speeds.note(job.pack.program, done, time.monotonic() - job.since)
+            self._waiting.speeds.note(job.pack.program, job.done, time.monotonic() - job.since)
             batch = self._again(actor, job, Death("its last events were lost", accident=True))
         except RayTaskError as error:  # the worker lives
             self._pool.release(actor)
@@ -164,7 +163,8 @@ class Dispatch:
             self._newest[event.run_key] = event.arrays
             self._attempts.progressed(event.run_key)
         else:
-            job.unfinished.pop(event.run_key, None)
+            if item := job.unfinished.pop(event.run_key, None):
+                job.done += item.cost
             self._newest.pop(event.run_key, None)
             self._waiting.end(event.run_key)
 
@@ -180,9 +180,7 @@ class Dispatch:
 
     def _ask_back(self) -> None:
         """Where workers have nothing to do, ask those with most work before them for what they have not begun."""
-        if self._waiting:
-            return
-        for resources in {actor.resources for actor in self._busy()}:
+        for resources in {actor.resources for actor in self._busy()} - self._waiting.kinds().keys():
             alike = self._pool.alike(resources)
             idle = sum(actor.idle for actor in alike)
             takers = idle or int(self._pool.wants(resources))

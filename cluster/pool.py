@@ -34,6 +34,7 @@ class Job:
 
     Attributes:
         unfinished: its runs without a result, by key.
+        done: cost of its runs that have ended.
         begun: keys of those that were heard of.
         announces: whether its work says what it begins, so that the rest can be asked back.
         asked: the answer to that, where it is waited for.
@@ -44,6 +45,7 @@ class Job:
     pack: Pack
     unfinished: dict[str, Item]
     since: float = field(default_factory=time.monotonic)
+    done: float = 0.0
     begun: set[str] = field(default_factory=set)
     announces: bool = False
     asked: Any = None
@@ -61,9 +63,8 @@ class Job:
     def seconds_not_begun(self) -> float:
         """How long they will take, at the pack's speed so far."""
         left = math.fsum(item.cost for item in self.not_begun())
-        done = self.pack.cost - math.fsum(item.cost for item in self.unfinished.values())
         elapsed = time.monotonic() - self.since
-        return elapsed * left / done if done > 0 else elapsed if left else 0.0
+        return elapsed * left / self.done if self.done > 0 else elapsed if left else 0.0
 
 
 @dataclass(eq=False)

@@ -17,7 +17,7 @@ from models.events import Event
 
 logger = logging.getLogger(__name__)
 
-PATIENCE = 300.0
+PATIENCE = 900.0  # seconds: a cloud takes minutes to bring a machine with a GPU
 
 
 class RayExecutor:

@@ -9,10 +9,11 @@ from tests.cluster.conftest import token  # noqa: F401 - a fixture
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings(r"ignore:os.fork\(\) was called:RuntimeWarning")
 def test_sleeping_runs_are_measured_on_a_machine_that_joined(token):  # noqa: F811
     found = scaling.measure(machines=(1,), runs=12)
     (step,) = found["steps"]
-    assert step["seconds"] > step["at_best"] > 0.6
+    assert step["seconds"] > step["at_best"] > 0.6  # twelve runs of 0.1 to 0.3 s on two workers
 
 
 def test_the_table_tells_efficiency_against_the_best_and_against_one_machine():

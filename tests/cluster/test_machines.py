@@ -22,7 +22,11 @@ from tests.cluster import works
 from tests.cluster.conftest import ROOT
 from tests.cluster.test_executor_contract import execute, items_of, values
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    # Ray forks to start its processes, which run another program at once; JAX warns of it if another test imported it.
+    pytest.mark.filterwarnings(r"ignore:os.fork\(\) was called:RuntimeWarning"),
+]
 
 
 class Machines:

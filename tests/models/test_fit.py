@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from models.dataset import Partition
-from models.events import Progress, Result
+from models.events import START, Progress, Result, begun
 from models.fit import cost, fit, program_key
 from models.result import RunRequest
 from models.spec import (
@@ -104,10 +104,21 @@ def test_another_program_for_other_data():
     assert program_key(request(NET, other), other) != program_key(PACK[0], DATASET)
 
 
+def test_every_run_is_announced_before_it_is_computed_and_after_the_results_before_it():
+    events = []
+    fit(PACK[:3], DATASET, {}, events.append)
+    keys = [request.run_key for request in PACK[:3]]
+    ends = [event for event in events if isinstance(event, Result) or event == begun(event.run_key)]
+    assert ends[0] == begun(keys[0])
+    assert [(event.run_key, type(event)) for event in ends] == [
+        (key, kind) for key in keys for kind in (Progress, Result)
+    ]
+
+
 def test_progress_of_each_phase_ends_at_its_total():
     events = []
     fit(PACK[:1], DATASET, {}, events.append)
-    progress = [event for event in events if isinstance(event, Progress)]
+    progress = [event for event in events if isinstance(event, Progress) and event.phase != START]
     assert all(0 <= event.done <= event.total for event in progress)
     last = {event.phase: event for event in progress}
     assert {phase: (event.done, event.total) for phase, event in last.items()} == {"epochs": (6, 6), "measures": (3, 3)}
