@@ -29,6 +29,7 @@ from services.provenance import Provenance
 from services.storage import Storage
 
 FOLDER = "bundles"
+REPLACEABLE = ("failed", "stopped")  # a later attempt takes their place
 MANIFEST = "run.json"
 PARAMETERS = "params.npz"
 PREDICTIONS = "predictions.npz"
@@ -43,7 +44,7 @@ class Record:
     Attributes:
         dataset: the dataset's name.
         sweep: the sweep's name, empty for a run of its own.
-        attempt: how often the run failed before.
+        attempt: how often the run failed, or was stopped early, before.
     """
 
     request: RunRequest
@@ -83,8 +84,8 @@ class Manifest(Settings):
 
     @property
     def bundle(self) -> str:
-        """The bundle's name: the run key, for failures with the attempt, so that a later attempt has room."""
-        return f"{self.run_key}.failed-{self.attempt}" if self.status == "failed" else self.run_key
+        """The bundle's name: the run key, for what a later attempt replaces with its number, so that it has room."""
+        return f"{self.run_key}.{self.status}-{self.attempt}" if self.status in REPLACEABLE else self.run_key
 
 
 def manifest_of(record: Record) -> Manifest:

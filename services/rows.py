@@ -8,7 +8,7 @@ import polars as pl
 
 from models.result import Connected, Diagnostic, Measure, MeasuredProfile, Metric, RunResult
 from models.spec import canonical_json
-from services.bundles import Bundle, Manifest
+from services.bundles import REPLACEABLE, Bundle, Manifest
 from services.measurements import MeasurementRecord
 from services.schemas import MEASUREMENT_TABLES, RUN_TABLES, SCHEMAS, SETTINGS
 
@@ -16,12 +16,12 @@ Rows = Mapping[str, pl.DataFrame]
 
 
 def rows_of_result(result: RunResult) -> dict[str, pl.DataFrame]:
-    """A run's rows by table, but for the one in `runs`. A failed run has none: its numbers are not results.
+    """A run's rows by table, but for the one in `runs`. One that failed or was stopped has none: those are no results.
 
     Raises:
         ValueError: the result has a curve or a pointwise array that the schema does not know.
     """
-    if result.status == "failed":
+    if result.status in REPLACEABLE:
         return {}
     key = result.run_key
     rows = {

@@ -30,7 +30,7 @@ import polars as pl
 
 from services import bundles, measurements, mending, opening, tables
 from services.archive import DamagedError, names, object_name, pack_arrays, unpack_arrays
-from services.bundles import Bundle, Manifest, Record, manifest_of
+from services.bundles import REPLACEABLE, Bundle, Manifest, Record, manifest_of
 from services.commits import Committer
 from services.errors import StoreError
 from services.measurements import MeasurementRecord
@@ -40,7 +40,6 @@ from services.storage import Storage
 
 BATCH = 100
 BATCH_SECONDS = 5.0
-STORED = ("finished", "diverged")
 DEFINITION = "basin.sweep"
 
 
@@ -67,13 +66,17 @@ class Store:
         return tables.scan(self.storage, table)
 
     def runs(self) -> pl.LazyFrame:
-        """The table `runs` with the last attempt at each run."""
+        """The table `runs` with one row for each run: its last attempt."""
         return tables.latest(self.scan("runs"))
 
+    def fitted(self) -> pl.LazyFrame:
+        """Those of `runs` that are finished or diverged. They are faster to find than with the others."""
+        return tables.fitted(self.scan("runs"))
+
     def stored(self, run_keys: Iterable[str]) -> set[str]:
-        """Those of the runs that need no fit: finished or diverged. A failed one is tried again by a later command."""
-        found = tables.collect(self.storage, "runs", ["run_key", "status"])
-        return set(run_keys) & set(found.filter(pl.col("status").is_in(STORED))["run_key"])
+        """Those of the runs that need no fit: finished or diverged. Others are tried again by a later command."""
+        found = tables.evaluate(self.storage, "runs", self.fitted().select("run_key"))
+        return set(run_keys) & set(found["run_key"])
 
     def measured(self) -> pl.LazyFrame:
         """What needs no measuring: run_key, draw, measure and settings, as text, of all rows but failed ones."""
@@ -145,13 +148,14 @@ class Writer(Store):
     def put(self, record: Record) -> bool:
         """Keep a run: when this returns, it survives a kill. Its rows follow with the next commit.
 
-        Returns False, and keeps the first, when the run is stored already. A failure is kept as one more attempt.
+        Returns False, and keeps the first, when the run is stored already. A run that failed, or was stopped early, is
+        kept as one more attempt at it.
 
         Raises:
             StoreError: the store cannot be written to.
         """
         result, run_key = record.result, record.request.run_key
-        failed = result.status == "failed"
+        failed = result.status in REPLACEABLE
         if failed and self.storage.exists(bundles.FOLDER, object_name(run_key)):
             return False
         rows = rows_of_result(result)
@@ -280,7 +284,7 @@ class Writer(Store):
         """Append the rows of what `runs` and `measurements` lack. Returns the number of runs, less those set aside."""
         stored = {folder: names(self.storage, folder) for folder in (bundles.FOLDER, measurements.FOLDER)}
         runs = stored[bundles.FOLDER]
-        self._failures = Counter(name.partition(".failed-")[0] for name in runs if ".failed-" in name)
+        self._failures = Counter(name.partition(".")[0] for name in runs if "." in name)
         for run_key in self._checkpoints & runs:
             self.remove_checkpoint(run_key)
         found = mending.append_missing(self.storage, self._committer, stored)
