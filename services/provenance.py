@@ -81,7 +81,8 @@ def git_state(folder: Path) -> tuple[str | None, bool | None]:
     if top is None or Path(top).resolve() != folder.resolve():
         return None, None
     commit = _output("git", "-C", str(folder), "rev-parse", "--verify", "--quiet", "HEAD")
-    changes = _output("git", "-C", str(folder), "status", "--porcelain")
+    # Without the lock that it takes to refresh its index: killed on the way, it would leave the checkout locked.
+    changes = _output("git", "--no-optional-locks", "-C", str(folder), "status", "--porcelain")
     return commit, None if changes is None else bool(changes)
 
 

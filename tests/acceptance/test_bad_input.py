@@ -223,7 +223,7 @@ def test_a_full_store_is_told_to_be_full_and_goes_on_when_there_is_room(command,
     assert "Traceback" not in ended.stderr
     again = command(*arguments)
     assert again.status == 0
-    assert "1 run fitted by this command" in again.out
+    assert "0 runs fitted by this command, 1 reused from the store" in again.out  # its bundle is a small file
     assert [path.name for path in (tmp_path / "store" / "bundles").iterdir() if not path.name.endswith(".zip")] == []
 
 
