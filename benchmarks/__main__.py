@@ -50,6 +50,13 @@ def _memory() -> tuple[dict[str, Any], list[Table]]:
     return {"programs": found}, memory.tables(found)
 
 
+def _scaling() -> tuple[dict[str, Any], list[Table]]:
+    from benchmarks import scaling
+
+    found = scaling.measure()
+    return found, scaling.tables(found)
+
+
 def _chaos(seed: int = 0) -> tuple[dict[str, Any], list[Table]]:
     from benchmarks import chaos
 
@@ -57,9 +64,10 @@ def _chaos(seed: int = 0) -> tuple[dict[str, Any], list[Table]]:
     return found, chaos.tables(found)
 
 
-# Overhead first: it starts Ray, which forks, and JAX's threads do not survive a fork.
+# Those that start Ray first: it forks, and JAX's threads do not survive a fork.
 BENCHMARKS: dict[str, Callable[..., tuple[dict[str, Any], list[Table]]]] = {
     "overhead": _overhead,
+    "scaling": _scaling,
     "training": _training,
     "geometry": _geometry,
     "memory": _memory,
@@ -102,6 +110,12 @@ def training(out: Out = None, write_docs: WriteDocs = False) -> None:
 def overhead(out: Out = None, write_docs: WriteDocs = False) -> None:
     """Overhead per trivial run, against Ray Tune (in the interpreter that BASIN_TUNE_PYTHON names)."""
     _measure(["overhead"], out, write_docs)
+
+
+@app.command()
+def scaling(out: Out = None, write_docs: WriteDocs = False) -> None:
+    """Scaling over 1 to 8 machines, simulated on this one, with runs that sleep."""
+    _measure(["scaling"], out, write_docs)
 
 
 @app.command()

@@ -178,5 +178,5 @@ def _driver(sweep: Mapping[str, Any], nodes: Nodes, store: Path, n_workers: int)
     path = os.pathsep.join([str(PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])])
     cache = store.parents[1] / "cache"
     return Driver(
-        command, kept | nodes.environment | {"BASIN_CACHE": str(cache), "PYTHONPATH": path}, store.with_name("driver")
+        command, {**kept, **nodes.environment, "BASIN_CACHE": str(cache), "PYTHONPATH": path}, store.with_name("driver")
     )

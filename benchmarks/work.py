@@ -1,10 +1,12 @@
-"""The work function of `benchmarks.overhead`: nothing to do, so that all the time is Basin's own."""
+"""Work functions of benchmarks: nothing to do, or to sleep, so that the time is Basin's own."""
 
+import os
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cluster.executor import Arrays, Emit
-from models.events import Result
+from models.events import Result, begun
 from models.result import Metric, RunRequest, RunResult, Seconds
 
 
@@ -22,3 +24,12 @@ def trivial(payloads: Sequence[RunRequest], data: Any, checkpoints: Mapping[str,
             metrics=(Metric("test", "log_score", 0.0, 0.0, 1),),
         )
         emit(Result(request.run_key, result))
+
+
+def sleep(payloads: Sequence[tuple[str, float]], data: Any, checkpoints: Mapping[str, Arrays], emit: Emit) -> None:
+    """Sleep as long as each run asks for; its result is the process that did."""
+    del data, checkpoints
+    for run_key, seconds in payloads:
+        emit(begun(run_key))
+        time.sleep(seconds)
+        emit(Result(run_key, os.getpid()))

@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import ray
@@ -19,7 +20,8 @@ from cluster.work import Arrays, Lost, Work, one_line
 from models.events import START, Checkpoint, Event, Progress
 
 _WORTH_ASKING = 1.0  # seconds of work that an idle worker is given from a busy one; a new worker wants a pack
-_SAY_SO = 30.0  # seconds without anybody at work after which a person is told
+_START_SECONDS = 300.0  # what a worker's start may take, on a machine that is busy or far away
+_SAY_SO = 30.0  # seconds of that after which a person is told
 
 
 class Dispatch:
@@ -27,7 +29,7 @@ class Dispatch:
 
     Args:
         budget: deaths after which a run is given up.
-        patience: seconds to wait for a worker when there is none.
+        patience: seconds to wait for a machine while nobody is at work.
         tell: told in a sentence what is waited for.
     """
 
@@ -54,8 +56,7 @@ class Dispatch:
         self._patience = patience
         self._tell = tell
         self._jobs = 0
-        self._stalled: float | None = None
-        self._told = False
+        self._stall: _Stall | None = None
 
     def events(self) -> Iterator[Event | Lost]:
         """Run everything; see `Executor.execute`. Given up early, it ends the actors that are at work.
@@ -217,16 +218,28 @@ class Dispatch:
         if homeless and not self._pool.grows:
             raise ClusterError(_homeless(homeless[0]))
         if self._busy() or not kinds:
-            self._stalled, self._told = None, False
+            self._stall = None
             return
-        now = time.monotonic()
-        self._stalled = self._stalled or now
-        why = _homeless(homeless[0]) if homeless else "no worker could be started: the machines' CPUs or GPUs are taken"
-        if now - self._stalled >= self._patience:
-            raise ClusterError(f"{why}. Nothing came in {self._patience:g} s; what is finished is kept")
-        if not self._told and now - self._stalled >= min(_SAY_SO, self._patience / 2):
-            self._tell(f"{why}. Waiting for {self._patience:g} s in all")
-            self._told = True
+        no_machine = len(homeless) == len(kinds)
+        why = _homeless(homeless[0]) if no_machine else "no worker has started, although there are machines for it"
+        patience = self._patience if no_machine else max(self._patience, _START_SECONDS)
+        if self._stall is None or self._stall.why != why:
+            self._stall = _Stall(why, time.monotonic())
+        seconds = time.monotonic() - self._stall.since
+        if seconds >= patience:
+            raise ClusterError(f"{why}. Nothing came in {patience:g} s; what is finished is kept")
+        if not self._stall.told and (no_machine or seconds >= _SAY_SO):
+            self._stall.told = True
+            self._tell(f"{why}. Waiting for {patience:g} s")
+
+
+@dataclass
+class _Stall:
+    """Nobody is at work: why, since when, and whether a person was told."""
+
+    why: str
+    since: float
+    told: bool = False
 
 
 def _homeless(resources: Resources) -> str:

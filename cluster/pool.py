@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.autoscaler.sdk import request_resources
 from ray.exceptions import RayActorError, RayError
 
 from cluster.attempts import death_of
@@ -26,7 +25,7 @@ _KILLED_STARTS = 20  # in a row, by accident
 _WORKER = ray.remote(  # pyright: ignore[reportCallIssue] - Ray's stub wants the names of groups alone
     max_restarts=0, max_task_retries=0, concurrency_groups={"control": 1}
 )(Worker)
-_MOST_ASKED_FOR = 256  # workers that an autoscaler is asked to have room for, where no number of workers is stated
+_numbers = itertools.count()  # of actors, for names that are unique in this process and so in Ray's namespace
 
 
 @dataclass
@@ -108,11 +107,9 @@ class Pool:
         self._cache = cache
         self._env = env
         self._spent = Spent()
-        self._numbers = itertools.count()
         self._failed_starts = self._killed_starts = 0
         self._looked = -math.inf
         self._nodes: dict[str, Mapping[str, float]] = {}
-        self._asked_for: list[dict[str, float]] = []
 
     @property
     def spent(self) -> Spent:
@@ -134,9 +131,22 @@ class Pool:
         They could hold no others than those with a GPU that are there or waited for: they have the first claim on
         their machines' CPUs.
         """
-        claims = {a.resources for a in self.actors} | set(waiting) if not resources.gpus else set()
-        claims = {claim for claim in claims if claim.gpus}
+        claims = self._claims(resources, waiting)
         return sum(_fitting(node, resources, claims) for node in self._look().values())
+
+    def _claims(self, resources: Resources, waiting: Collection[Resources]) -> set[Resources]:
+        """Kinds that go before this one."""
+        kinds = {actor.resources for actor in self.actors} | set(waiting)
+        return set() if resources.gpus else {kind for kind in kinds if kind.gpus}
+
+    def _ahead(self, resources: Resources, waiting: Collection[Resources]) -> int:
+        """Actors to start beyond the room: an autoscaler sees that they are pending, and brings machines for them.
+
+        As many as are up, so that their number can double. A request that outlives this process would cost money.
+        """
+        if not self.grows or resources not in waiting or self._claims(resources, waiting):
+            return 0
+        return max(1, sum(actor.up for actor in self.alike(resources)))
 
     def spare(self) -> bool:
         """Whether there are CPUs or GPUs that no actor takes."""
@@ -155,18 +165,30 @@ class Pool:
         return min((node.get("memory", math.inf) * resources.cpus / node["CPU"] for node in nodes), default=math.inf)
 
     def staff(self, waiting: Mapping[Resources, int]) -> None:
-        """Start actors for the runs that wait, by kind, as many as there is room for."""
-        self._demand(waiting)
-        room = {resources: self.room(resources, waiting) for resources in waiting}
-        without = [resources for resources in waiting if room[resources] and not self.alike(resources)]
-        for resources, n_waiting in waiting.items():
-            alike = self.alike(resources)
-            starting = sum(not actor.up for actor in alike)
+        """Start actors for the runs that wait, by kind: as many as there is room for, then some that may get room."""
+        limits = {resources: self.room(resources, waiting) for resources in waiting}
+        without = [resources for resources, limit in limits.items() if limit and not self.alike(resources)]
+        for resources, limit in limits.items():
+            others = sum(kind != resources for kind in without if not self.alike(kind))  # one place for each of them
             free = self.n_workers - len(self.actors)
-            others = sum(kind != resources for kind in without if not self.alike(kind))  # one for each of them
-            free = max(free - others, min(free, not alike))
-            for _ in range(int(min(free, room[resources] - len(alike), n_waiting - starting))):
-                self._start(resources)
+            self._start(resources, max(free - others, min(free, resources in without)), limit, waiting[resources])
+        for resources, limit in limits.items():
+            limit += self._ahead(resources, waiting)
+            self._start(resources, self.n_workers - len(self.actors), limit, waiting[resources])
+
+    def _start(self, resources: Resources, free: float, limit: int, n_waiting: int) -> None:
+        """Start actors of a kind, so that there are `limit` of them at most and no more than runs that wait."""
+        alike = self.alike(resources)
+        starting = sum(not actor.up for actor in alike)
+        for _ in range(int(min(free, limit - len(alike), n_waiting - starting))):
+            env = worker_environment(resources, self._cache) | dict(self._env)
+            handle = _WORKER.options(
+                name=f"basin {'GPU' if resources.gpus else 'CPU'} worker {next(_numbers)}",
+                num_cpus=resources.cpus,
+                num_gpus=resources.gpus,
+                runtime_env={"env_vars": env},
+            ).remote()
+            self.actors.append(Actor(handle, resources, handle.ready.remote()))
 
     def dismiss(self, waiting: Collection[Resources]) -> bool:
         """End actors without a job that hold room for nothing, if others want it; whether there were any."""
@@ -179,7 +201,7 @@ class Pool:
         """End idle actors for which there is no room any more, those first that hold a CPU beside a GPU."""
         for resources in {actor.resources for actor in self.actors}:
             alike = self.alike(resources)
-            surplus = len(alike) - self.room(resources, waiting)
+            surplus = len(alike) - self.room(resources, waiting) - self._ahead(resources, waiting)
             if surplus > 0:
                 free = [actor for actor in alike if actor.job is None]
                 free.sort(key=lambda actor: (actor.up, not self._look().get(actor.node, {}).get("GPU")))
@@ -223,33 +245,9 @@ class Pool:
         ray.kill(actor.handle)
 
     def close(self) -> None:
-        """End all actors, and ask for no machine any more."""
+        """End all actors."""
         for actor in list(self.actors):
             self.end(actor)
-        if self._asked_for:
-            request_resources(bundles=[])
-
-    def _start(self, resources: Resources) -> None:
-        env = worker_environment(resources, self._cache) | dict(self._env)
-        handle = _WORKER.options(
-            name=f"basin {'GPU' if resources.gpus else 'CPU'} worker {next(self._numbers)}",
-            num_cpus=resources.cpus,
-            num_gpus=resources.gpus,
-            runtime_env={"env_vars": env},
-        ).remote()
-        self.actors.append(Actor(handle, resources, handle.ready.remote()))
-
-    def _demand(self, waiting: Mapping[Resources, int]) -> None:
-        """Tell an autoscaler, where there is one, what there should be room for."""
-        if not self.grows:
-            return
-        most = int(min(self.n_workers, _MOST_ASKED_FOR))
-        wanted = {resources: n + len(self.alike(resources)) for resources, n in waiting.items()}
-        kinds = [resources for resources, n in wanted.items() for _ in range(min(n, most))][:most]
-        bundles = [{"CPU": each.cpus} | ({"GPU": each.gpus} if each.gpus else {}) for each in kinds]
-        if bundles != self._asked_for:
-            request_resources(bundles=bundles)
-            self._asked_for = bundles
 
     def _look(self) -> Mapping[str, Mapping[str, float]]:
         """Resources of the machines that are alive, by id."""

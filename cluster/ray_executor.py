@@ -51,7 +51,7 @@ class RayExecutor:
             env: added to the workers' environment.
             attempts: deaths after which a run is given up.
             width: the most runs that travel together.
-            patience: seconds to wait for a worker while nobody is at work.
+            patience: seconds to wait for a machine while nobody is at work; on this machine alone none is waited for.
             tell: told in a sentence what is waited for.
 
         Raises:

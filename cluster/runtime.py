@@ -17,12 +17,13 @@ PACKAGES = tuple(Path(__file__).resolve().parents[1] / name for name in ("models
 _TIMEOUT = 20.0
 
 # For the environment of a cluster's head node. As Ray comes, it takes a quarter of a minute to find out that a machine
-# is gone; with these, some five seconds. A Ray on one machine needs them not: it has no other machine to go on with.
+# is dead; with these, some five seconds, and half a minute for one that does not answer, which may be busy only.
+# A Ray on one machine does not need them: it has no other machine to go on with.
 HEALTH_CHECKS = {
     "RAY_health_check_initial_delay_ms": "2000",
     "RAY_health_check_period_ms": "1000",
-    "RAY_health_check_timeout_ms": "2000",
-    "RAY_health_check_failure_threshold": "3",
+    "RAY_health_check_timeout_ms": "5000",
+    "RAY_health_check_failure_threshold": "5",
 }
 
 

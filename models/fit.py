@@ -3,20 +3,22 @@
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from itertools import batched
+from typing import Any
 
 import jax
-import numpy as np
 
 from models.dataset import DataError, Dataset, Partition, Split
 from models.events import Result, begun
-from models.fit_net import fit_optimised, fit_sampled
+from models.fit_net import fit_optimised
+from models.fit_sampled import fit_sampled
+from models.inference.state import CheckpointError
 from models.preparation import prepare
 from models.result import RunRequest, RunResult, failure
-from models.run import Emit, Run
+from models.run import Arrays, Emit, Run
 from models.spec import HMC, NUTS, BlackBox, Formula, Optimise, PyMC, SpecError, canonical_json
 from models.train import WIDTH
 
-Checkpoints = Mapping[str, Mapping[str, np.ndarray]]
+Checkpoints = Mapping[str, Arrays]
 
 # Settings that are arguments of the compiled program: runs that differ only in these share it.
 TRACED = ("learning_rate", "momentum", "weight_decay", "clip", "patience")
@@ -27,7 +29,21 @@ def fit(requests: Sequence[RunRequest], dataset: Dataset, checkpoints: Checkpoin
 
     A run's numbers depend on its request and the dataset alone: not on the other requests, nor on where the run was
     cut off and resumed. Whatever befalls one run is that run's result (`diverged`, `failed`) and leaves the others
-    unharmed.
+    unharmed. A checkpoint that is not of its run is passed over, and the run starts over.
+    """
+    work_through(requests, dataset, checkpoints, emit, _fit_runs)
+
+
+def work_through(
+    requests: Sequence[RunRequest],
+    dataset: Dataset,
+    checkpoints: Checkpoints,
+    emit: Emit,
+    body: Callable[[Sequence[Run]], Sequence[Any]],
+) -> None:
+    """Emit one `Result` for each request: what `body` makes of its run, or the `RunResult` of a failure.
+
+    `body` gets runs that are to be worked on together: on an accelerator those of one program, else one.
     """
 
     @functools.lru_cache(maxsize=8)
@@ -37,9 +53,9 @@ def fit(requests: Sequence[RunRequest], dataset: Dataset, checkpoints: Checkpoin
     for batch in _batches(requests, dataset):
         for request in batch:
             emit(begun(request.run_key))
-        results = _fit_batch(batch, split_of, checkpoints, emit)  # pyright: ignore[reportArgumentType] - frozen, hence hashable
-        for request, result in zip(batch, results, strict=True):
-            emit(Result(request.run_key, result))
+        values = _work_on(batch, split_of, checkpoints, emit, body)  # pyright: ignore[reportArgumentType] - frozen, hence hashable
+        for request, value in zip(batch, values, strict=True):
+            emit(Result(request.run_key, value))
 
 
 def program_key(request: RunRequest, dataset: Dataset) -> str:
@@ -80,28 +96,38 @@ def _batches(requests: Sequence[RunRequest], dataset: Dataset) -> list[list[RunR
     return [list(group) for batch in batches.values() for group in batched(batch, WIDTH)]
 
 
-def _fit_batch(
-    batch: Sequence[RunRequest], split_of: Callable[[Partition], Split], checkpoints: Checkpoints, emit: Emit
-) -> list[RunResult]:
+def _work_on(
+    batch: Sequence[RunRequest],
+    split_of: Callable[[Partition], Split],
+    checkpoints: Checkpoints,
+    emit: Emit,
+    body: Callable[[Sequence[Run]], Sequence[Any]],
+) -> Sequence[Any]:
     try:
-        runs = [Run(request, split_of(request.partition), emit) for request in batch]
-        if isinstance(batch[0].learner.inference, Optimise):
-            return fit_optimised(runs)
-        return [_fit_one(run, checkpoints.get(run.request.run_key)) for run in runs]
+        return body([Run(r, split_of(r.partition), emit, resume=checkpoints.get(r.run_key)) for r in batch])
     except Exception as error:  # noqa: BLE001 - one run's bug must not take a sweep down: it becomes that run's row
         if len(batch) > 1:  # one of them may be to blame: each by itself, then
-            return [result for request in batch for result in _fit_batch([request], split_of, checkpoints, emit)]
-        reason = str(error) if isinstance(error, DataError | SpecError) else _named(error)
-        return [failure(batch[0].run_key, reason, jax.default_backend())]
+            return [value for request in batch for value in _work_on([request], split_of, checkpoints, emit, body)]
+        if isinstance(error, CheckpointError):
+            return _work_on(batch, split_of, {}, emit, body)
+        return [failure(batch[0].run_key, reason_of(error), jax.default_backend())]
 
 
-def _named(error: Exception) -> str:
-    """An exception's class and the first line of its message."""
+def _fit_runs(runs: Sequence[Run]) -> list[RunResult]:
+    if isinstance(runs[0].request.learner.inference, Optimise):
+        return fit_optimised(runs)
+    return [_fit_one(run) for run in runs]
+
+
+def reason_of(error: Exception) -> str:
+    """Why a run failed: the words of an error that speaks to people, else its class and the first line."""
+    if isinstance(error, DataError | SpecError):
+        return str(error)
     first, *_ = str(error).strip().splitlines() or [""]
     return f"{type(error).__name__}: {first}" if first else type(error).__name__
 
 
-def _fit_one(run: Run, checkpoint: Mapping[str, np.ndarray] | None) -> RunResult:
+def _fit_one(run: Run) -> RunResult:
     predictor = run.request.learner.predictor
     # Imported where they are needed: PyMC takes seconds to import, and a bare GPU machine lacks it.
     if isinstance(predictor, BlackBox):
@@ -112,4 +138,4 @@ def _fit_one(run: Run, checkpoint: Mapping[str, np.ndarray] | None) -> RunResult
         from models.fit_glm import fit_glm_run
 
         return fit_glm_run(run)
-    return fit_sampled(run, checkpoint)
+    return fit_sampled(run)

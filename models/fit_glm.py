@@ -1,19 +1,22 @@
 """GLMs by formula: sampled by PyMC on the model that Bambi builds."""
 
+import functools
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from models.assemble import Sampled, diverged, flat_draws, posterior_result
 from models.build import family_of
-from models.glm.fit import fit_formula
+from models.glm.fit import fit_formula, sample_chains
 from models.glm.sampling import SamplingError
 from models.result import RunResult
-from models.run import Run
+from models.run import Arrays, Run
 
 
 def fit_glm_run(run: Run) -> RunResult:
-    """Sample a GLM's posterior, in float64 throughout."""
+    """Sample a GLM's posterior, in float64 throughout; a checkpoint follows each chain."""
     learner, split = run.request.learner, run.split
     assert learner.likelihood is not None
     family = family_of(learner.likelihood, split.n_classes)  # pyright: ignore[reportArgumentType] - frozen, hence hashable
@@ -25,7 +28,9 @@ def fit_glm_run(run: Run) -> RunResult:
                     learner,
                     split,
                     run.library_seed,
-                    lambda done, total, facts: run.progress("draws", done, total, facts),
+                    functools.partial(run.progress, "draws"),
+                    resume=run.resume,
+                    on_chain=run.checkpoint,
                 )
                 compiled = run.clock.compile - compiled
         except SamplingError as error:
@@ -49,3 +54,15 @@ def fit_glm_run(run: Run) -> RunResult:
             labels={str(name): {str(dim): v[dim].to_numpy() for dim in v.dims[2:]} for name, v in draws.items()},
         )
         return posterior_result(run, sampled, found.warnings)
+
+
+def sample_glm_chains(run: Run, chains: Sequence[int]) -> Arrays:
+    """Sample some of a GLM's chains: the checkpoint that `fit_glm_run` resumes from, with them alone.
+
+    Raises:
+        SamplingError: PyMC could not start or go on.
+    """
+    learner, progress = run.request.learner, functools.partial(run.progress, "draws")
+    how = {"resume": run.resume, "on_chain": run.checkpoint}
+    with run.clock.computing():
+        return sample_chains(learner, run.split, run.library_seed, progress, chains, **how)

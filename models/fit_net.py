@@ -1,64 +1,93 @@
-"""Nets and linear predictors over a flat vector: optimised, or sampled from optimised starts."""
+"""Nets and linear predictors over a flat vector, optimised."""
 
-import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from models.assemble import Sampled, diverged, flat_draws, point_result, posterior_result
-from models.inference import hmc, lbfgs, nuts
-from models.inference.optimise import CURVES, Data, Fit, Rates, Trainer, trainer
-from models.posterior import Model, log_joint
+from models.assemble import diverged, point_result
+from models.inference import lbfgs
+from models.inference.optimise import CURVES, Data, Rates, State, Trainer, trainer
+from models.inference.state import from_arrays, to_arrays
+from models.posterior import Model
 from models.priors import flat_scales
 from models.result import RunResult
 from models.run import Run, rows_of
-from models.spec import HMC, NUTS, Cosine, Flat, Linear, Optimise, Plateau
-from models.train import Member, train
+from models.spec import Cosine, Flat, Optimise, Plateau
+from models.train import Member, advance, finish, start
 
 FULL_BATCH = 2**31 - 1
 
 
 def fit_optimised(runs: Sequence[Run]) -> list[RunResult]:
-    """Optimise every run of a batch that shares one program."""
-    inference = runs[0].request.learner.inference
-    assert isinstance(inference, Optimise)
+    """Optimise every run of a batch that shares one program, from its checkpoint where it has one.
+
+    Raises:
+        CheckpointError: a checkpoint is not of its run.
+    """
+    inference = _optimise(runs[0])
     if inference.optimiser == "lbfgs":
         with jax.enable_x64(True):
             return [_fit_convex(run) for run in runs]
-    model = runs[0].model
-    members = []
-    for run in runs:
-        assert isinstance(run.request.learner.inference, Optimise)
-        data = data_of(run, _penalty_scales(run, model))
-        rates = rates_of(run.request.learner.inference)
-        members.append(Member(model.init(run.keys.init), run.keys.train, rates, data))
+    states = train_to(runs, inference.epochs)
+    return [_point(run, state) for run, state in zip(runs, states, strict=True)]
+
+
+def train_to(runs: Sequence[Run], limit: int) -> list[State]:
+    """Train runs that share one program on to epoch `limit` of their schedule, from the checkpoints that they have.
+
+    A run hands back a checkpoint now and then.
+
+    Raises:
+        CheckpointError: a checkpoint is not of its run.
+    """
+    program, members = program_of(runs[0].model, _optimise(runs[0])), [_member(run) for run in runs]
+    states = [start(program, member) for member in members]
+    states = [
+        state if run.resume is None else from_arrays(run.resume, state) for run, state in zip(runs, states, strict=True)
+    ]
+
+    def report(i: int, epoch: int, state: Callable[[], State]) -> None:
+        runs[i].progress("epochs", epoch, limit)
+        if epoch < limit and runs[i].checkpoint_due:
+            runs[i].checkpoint(to_arrays(state()))
+
     with runs[0].clock.computing():
-        fits = train(
-            program_of(model, inference),
-            members,
-            inference.epochs,
-            lambda i, epoch: runs[i].progress("epochs", epoch, inference.epochs),
-        )
-    return [_point(run, model, fit) for run, fit in zip(runs, fits, strict=True)]
+        return advance(program, members, states, limit, report)
 
 
-def _point(run: Run, model: Model, fit: Fit) -> RunResult:
+def _optimise(run: Run) -> Optimise:
+    inference = run.request.learner.inference
+    assert isinstance(inference, Optimise)
+    return inference
+
+
+def _member(run: Run) -> Member:
+    data = data_of(run, _penalty_scales(run, run.model))
+    return Member(run.model.init(run.keys.init), run.keys.train, rates_of(_optimise(run)), data)
+
+
+def _point(run: Run, state: State) -> RunResult:
+    model, inference = run.model, _optimise(run)
+    fit = finish(program_of(model, inference), rates_of(inference), state)
     epochs = int(fit.epochs)
-    curves = {name: np.asarray(fit.curves[:epochs, i], float) for i, name in enumerate(CURVES)}
-    curves["step"] = np.arange(1, epochs + 1)
+    curves = curves_of(fit.curves, epochs)
     if bool(fit.diverged):
         remedy = "lower the learning rate"
         return diverged(run, model.n_parameters, f"the loss was no longer finite in epoch {epochs}: {remedy}", curves)
     return point_result(run, fit.theta, curves)
 
 
+def curves_of(curves: Array | np.ndarray, epochs: int) -> dict[str, np.ndarray]:
+    """The first `epochs` rows of a `State`'s curves by name, in float64, and their `step`."""
+    named = {name: np.asarray(curves[:epochs, i], float) for i, name in enumerate(CURVES)}
+    return {**named, "step": np.arange(1, epochs + 1)}
+
+
 def _fit_convex(run: Run) -> RunResult:
-    inference = run.request.learner.inference
-    assert isinstance(inference, Optimise)
-    model = run.model
+    inference, model = _optimise(run), run.model
     x, y = rows_of(run.split.train, np.float64)
     scales = jnp.asarray(_penalty_scales(run, model), jnp.float64)
     with run.clock.computing():
@@ -75,87 +104,6 @@ def _fit_convex(run: Run) -> RunResult:
         size = float(found.gradient_norm)
         warnings = (f"L-BFGS stopped after {steps} steps with gradient norm {size:.1e}: not at the optimum",)
     return point_result(run, found.theta, curves, warnings)
-
-
-def fit_sampled(run: Run, checkpoint: Mapping[str, np.ndarray] | None) -> RunResult:
-    """Sample the log joint by NUTS or HMC; each chain starts from an optimised member of its own."""
-    inference = run.request.learner.inference
-    assert isinstance(inference, NUTS | HMC)
-    model = run.model
-    scales = run.prior_scales
-    data = data_of(run, scales)
-    if checkpoint is None:
-        starts = _optimised_starts(run, model, inference, data)
-    else:
-        starts = np.zeros((inference.chains, model.n_parameters), np.float32)
-    if not np.all(np.isfinite(starts)):
-        return diverged(
-            run, model.n_parameters, "an optimised start was not finite: lower inference.init.learning_rate", {}
-        )
-    settings = {
-        "warmup": inference.warmup,
-        "draws": inference.draws,
-        "target_accept": inference.target_accept,
-        "chunk": inference.chunk,
-        "resume": checkpoint,
-        "on_chunk": _report_of(run),
-    }
-    arguments = (log_joint_of(model), (data.x, data.y, data.scales), starts)
-    keys = jax.random.split(run.keys.sample, inference.chains)
-    with run.clock.computing():
-        if isinstance(inference, NUTS):
-            samples = nuts.sample(*arguments, keys, max_tree_depth=inference.max_tree_depth, **settings)
-        else:
-            samples = hmc.sample(*arguments, keys, num_steps=inference.steps, **settings)
-    eta, extra = flat_draws(model, samples.theta)
-    found = Sampled(
-        family=model.family,
-        eta=eta,
-        extra=extra,
-        parameters={"theta": samples.theta},
-        stats=samples.stats,
-        identified=isinstance(run.request.learner.predictor, Linear),
-        n_parameters=model.n_parameters,
-        theta=samples.theta,
-        keep=inference.keep_draws,
-    )
-    return posterior_result(run, found)
-
-
-def _report_of(run: Run) -> Callable[[int, int, Mapping[str, float], Mapping[str, np.ndarray]], None]:
-    def report(done: int, total: int, facts: Mapping[str, float], checkpoint: Mapping[str, np.ndarray]) -> None:
-        run.progress("draws", done, total, facts)
-        if done < total:
-            run.checkpoint(checkpoint)
-
-    return report
-
-
-def _optimised_starts(run: Run, model: Model, inference: NUTS | HMC, data: Data) -> np.ndarray:
-    """(chain, p) maxima of the log joint, one from each chain's own random start."""
-    rates = rates_of(inference.init)
-    starts, shuffles = (jax.random.split(key, inference.chains) for key in (run.keys.init, run.keys.train))
-    members = [Member(model.init(a), b, rates, data) for a, b in zip(starts, shuffles, strict=True)]
-    done = [0] * inference.chains
-
-    def report(i: int, epoch: int) -> None:
-        done[i] = epoch
-        run.progress("epochs", sum(done), inference.chains * inference.init.epochs)
-
-    with run.clock.computing():
-        fits = train(program_of(model, inference.init), members, inference.init.epochs, report)
-        return np.stack([np.asarray(fit.theta) for fit in fits])
-
-
-@functools.lru_cache(maxsize=64)
-def log_joint_of(model: Model) -> Callable[[Array, tuple[Array, Array, Array]], Array]:
-    """`(theta, (x, y, scales)) -> log joint`: one function for each model, so that programs are found again."""
-
-    def log_density(theta: Array, data: tuple[Array, Array, Array]) -> Array:
-        x, y, scales = data
-        return log_joint(model, theta, scales, x, y)
-
-    return log_density
 
 
 def program_of(model: Model, inference: Optimise) -> Trainer:

@@ -11,7 +11,7 @@ import numpy as np
 from models.dataset import Partition
 from models.spec import SCHEMA_VERSION, Learner, canonical_json, digest, digest_text
 
-Status = Literal["finished", "diverged", "failed"]
+Status = Literal["finished", "diverged", "failed", "stopped"]
 PartName = Literal["train", "validation", "test"]
 
 

@@ -18,6 +18,11 @@ from models.posterior import Model
 from models.result import RunRequest, Seconds
 
 Emit = Callable[[Event], None]
+Arrays = Mapping[str, np.ndarray]
+
+# A run that works for longer than this is worth a checkpoint each time it has.
+CHECKPOINT_SECONDS = 5.0
+SECONDS = "seconds"
 
 
 class Keys(NamedTuple):
@@ -37,15 +42,19 @@ class Run:
     Learners on the same seed and partition share their streams, so that a comparison is paired by design.
 
     Attributes:
-        key: whose events these are: the run's, unless something is measured at a stored run.
+        key: whose events these are: the run's, unless something is measured at a stored run, or some of its chains
+            are sampled on their own.
+        resume: the last checkpoint of a run that was interrupted.
     """
 
     request: RunRequest
     split: Split
     emit: Emit
     key: str = ""
+    resume: Arrays | None = None
     clock: Clock = field(default_factory=Clock)
     _said: float = field(default=0.0, init=False)
+    _kept: float = field(default=0.0, init=False)
 
     def __post_init__(self) -> None:
         self.key = self.key or self.request.run_key
@@ -65,8 +74,10 @@ class Run:
 
     @property
     def seconds(self) -> Seconds:
-        """What the clock says now."""
-        return Seconds(self.clock.wall, self.clock.compile, self.clock.device)
+        """What the clock says now, and what the checkpoint says was spent before."""
+        now = Seconds(self.clock.wall, self.clock.compile, self.clock.device)
+        before = (self.resume or {}).get(SECONDS, np.zeros(len(now)))
+        return Seconds(*(a + float(b) for a, b in zip(now, before, strict=True)))
 
     @property
     def device(self) -> str:
@@ -95,9 +106,19 @@ class Run:
             self._said = now
             self.emit(Progress(self.key, phase, done, total, facts or {}))
 
-    def checkpoint(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Hand back what is needed to go on from here."""
-        self.emit(Checkpoint(self.key, arrays))
+    @property
+    def checkpoint_due(self) -> bool:
+        """Whether `CHECKPOINT_SECONDS` of work, compiling aside, went by since the start or the last checkpoint."""
+        return self._worked - self._kept >= CHECKPOINT_SECONDS
+
+    def checkpoint(self, arrays: Arrays) -> None:
+        """Hand back what is needed to go on from here, with the seconds spent so far."""
+        self._kept = self._worked
+        self.emit(Checkpoint(self.key, {**arrays, SECONDS: np.array(self.seconds)}))
+
+    @property
+    def _worked(self) -> float:
+        return self.clock.wall - self.clock.compile
 
 
 def rows_of(part: Part, dtype: np.dtype | type) -> tuple[Array, Array]:

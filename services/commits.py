@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import polars as pl
-from deltalake import CommitProperties, DeltaTable, write_deltalake
+from deltalake import CommitProperties, DeltaTable, WriterProperties, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError
 
 from services import tables
@@ -23,6 +23,10 @@ from services.storage import Storage
 COMPACT_EVERY = 100
 KEEP_HOURS = 168
 LONGEST_PAUSE = 2.0
+
+# Files that are full are left alone by the next compaction, and readers skip groups of rows that they do not want.
+FILE_BYTES = 2**25
+IN_GROUPS = WriterProperties(max_row_group_size=2**14)
 
 NEXT_VERSION_ONLY = CommitProperties(max_commit_retries=0)
 
@@ -136,5 +140,7 @@ class Committer:
     def _tidy(self, delta: DeltaTable) -> None:
         """Put small files together, and remove those that no reader can be at any more, unless another writer does."""
         with suppress(CommitFailedError):
-            delta.optimize.compact(commit_properties=NEXT_VERSION_ONLY)
+            delta.optimize.compact(
+                target_size=FILE_BYTES, writer_properties=IN_GROUPS, commit_properties=NEXT_VERSION_ONLY
+            )
             delta.vacuum(retention_hours=KEEP_HOURS, dry_run=False, full=True)

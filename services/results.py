@@ -12,6 +12,8 @@ import polars as pl
 from rich.console import Console
 from rich.table import Table
 
+from models.result import Status
+from services import tables
 from services.errors import QueryError
 from services.formatting import MISSING, format_number, printable
 from services.schemas import SCHEMAS
@@ -60,10 +62,11 @@ def query(
         QueryError: unknown table or column, or a condition that cannot be read.
         StoreError: the table cannot be read.
     """
-    frame = _view(store, table)
-    schema = frame.collect_schema()
-    for condition in where:
-        frame = frame.filter(_predicate(condition, schema, table))
+    schema = _schema(table)
+    predicates = [_predicate(condition, schema, table) for condition in where]
+    frame = _view(store, table, predicates).select(list(schema))
+    for predicate in predicates:
+        frame = frame.filter(predicate)
     if sort:
         names = [_known(name.removeprefix("-"), schema, table) for name in sort]
         descending = [name.startswith("-") for name in sort]
@@ -71,26 +74,42 @@ def query(
         frame = frame.sort(floats, descending=descending, nulls_last=True, maintain_order=True)
     if select:
         frame = frame.select(list(dict.fromkeys(_known(name, schema, table) for name in select)))
-    return (frame if limit is None else frame.head(limit)).collect()
+    return tables.evaluate(store.storage, table, frame if limit is None else frame.head(limit))
 
 
-def _view(store: Store, table: str) -> pl.LazyFrame:
+def _schema(table: str) -> dict[str, pl.DataType]:
+    """Columns in the order in which people want them: a narrow terminal leaves out what stands last, the long keys."""
     if table not in SCHEMAS:
         raise QueryError(f"no table {table!r}: {_hint(table, SCHEMAS)}")
-    # A narrow terminal leaves out what stands last: the long keys.
+    own, runs = SCHEMAS[table], SCHEMAS["runs"]
+    first, last = CONTEXT, ("measurement", "other_run_key", "run_key")
     if table == "runs":
         first, last = (
             (*CONTEXT, "status", "error", "n_parameters", "wall_seconds"),
             ("fingerprint", "bundle", "run_key"),
         )
-        return store.runs().select(*first, pl.exclude(*first, *last), *last)
-    frame = store.scan(table)
+    elif table == "comparisons":
+        first = last = ()
+    between = [name for name in own if name not in (*first, *last)]
+    return {name: (runs | own)[name] for name in (*first, *between, *(name for name in last if name in own))}
+
+
+def _view(store: Store, table: str, predicates: Sequence[pl.Expr]) -> pl.LazyFrame:
+    if table == "runs":
+        return store.fitted() if _of_fitted_runs_alone(predicates) else store.runs()
     if table == "comparisons":
-        return frame
+        return store.scan(table)
     context = store.runs().select("run_key", *CONTEXT)
-    keys = [name for name in ("measurement", "other_run_key", "run_key") if name in SCHEMAS[table]]
-    own = [name for name in SCHEMAS[table] if name not in keys]
-    return frame.join(context, on="run_key", maintain_order="left").select(*CONTEXT, *own, *keys)
+    return store.scan(table).join(context, on="run_key", maintain_order="left")
+
+
+def _of_fitted_runs_alone(predicates: Sequence[pl.Expr]) -> bool:
+    """Whether no row of a run that is not fitted can meet these."""
+    possible = pl.DataFrame({"status": get_args(Status)})
+    for predicate in predicates:
+        if predicate.meta.root_names() == ["status"]:
+            possible = possible.filter(predicate)
+    return len(possible) > 0 and set(possible["status"]) <= set(tables.FITTED)
 
 
 def _predicate(condition: str, schema: Mapping[str, pl.DataType], table: str) -> pl.Expr:

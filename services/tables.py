@@ -10,9 +10,14 @@ from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from services.errors import StoreError
 from services.schemas import SCHEMAS
-from services.storage import Storage, is_away
+from services.storage import Storage
+from services.storage_faults import is_away, is_refused, reason
 
 FOLDER = "tables"
+# Whoever opens a table reads the commits since the last checkpoint one by one.
+LOG = {"delta.checkpointInterval": "10"}
+FITTED = ("finished", "diverged")
+IS_FITTED = pl.col("status").is_in(FITTED)
 
 
 class TableError(StoreError):
@@ -30,7 +35,9 @@ def create(storage: Storage, tables: Collection[str] = tuple(SCHEMAS)) -> None:
         uri, options = storage.table(table)
         empty = pl.DataFrame(schema=SCHEMAS[table])
         try:
-            storage.patiently(lambda: write_deltalake(uri, empty, mode="ignore", storage_options=options))
+            storage.patiently(
+                lambda: write_deltalake(uri, empty, mode="ignore", storage_options=options, configuration=LOG)
+            )
         except (OSError, DeltaError) as error:
             # Another writer may have been first.
             if not storage.patiently(lambda: DeltaTable.is_deltatable(uri, options)):
@@ -90,9 +97,22 @@ def files(storage: Storage, delta: DeltaTable) -> list[str]:
     return delta.file_uris() if storage.remote else [unquote(uri) for uri in delta.file_uris()]
 
 
+def fitted(runs: pl.LazyFrame) -> pl.LazyFrame:
+    """The rows of runs that need no fit, one for each."""
+    return runs.filter(IS_FITTED)
+
+
 def latest(runs: pl.LazyFrame) -> pl.LazyFrame:
-    """One row per run key: the last attempt, so that a success replaces the failures before it."""
-    return runs.sort("attempt", maintain_order=True).unique("run_key", keep="last", maintain_order=True)
+    """One row per run key: that of the fitted run where there is one, else the last attempt.
+
+    Rows of fitted runs are taken as they are, so that whatever is asked of them later reaches their files; last
+    attempts are looked for among the few others.
+    """
+    # Selected first, or polars would take this for the same as the fitted rows and read these once, with all columns.
+    keys = runs.select("run_key", "status").filter(IS_FITTED).select("run_key")
+    others = runs.filter(~IS_FITTED).join(keys, on="run_key", how="anti")
+    last = others.sort("attempt", "run_key").unique("run_key", keep="last", maintain_order=True)
+    return pl.concat([fitted(runs), last])
 
 
 def collect(storage: Storage, table: str, columns: Iterable[str | pl.Expr]) -> pl.DataFrame:
@@ -120,9 +140,9 @@ def evaluate(storage: Storage, table: str, query: pl.LazyFrame) -> pl.DataFrame:
 
 def unreadable(storage: Storage, table: str, error: Exception) -> StoreError:
     """What a person is told of a table that cannot be read."""
-    if storage.remote and not isinstance(error, TableNotFoundError) and (is_away(error) or "<Code>" in str(error)):
+    if storage.remote and (is_away(error) or is_refused(error)):
         return storage.refusal("read", error)
-    what = "is missing" if isinstance(error, TableNotFoundError) else f"is damaged ({error})"
+    what = "is missing" if isinstance(error, TableNotFoundError) else f"is damaged ({reason(error)})"
     return TableError(
         f"table {storage.where(FOLDER, table)} {what}: `basin store rebuild` makes it again from what is stored"
     )

@@ -1,6 +1,6 @@
 """A Bayesian GLM: fitted by PyMC through Bambi, handed back as draws that predict."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import bambi as bmb
@@ -18,7 +18,8 @@ from models.glm.formula import (
     linear_predictor,
     pymc_model,
 )
-from models.glm.sampling import Progress, Sampled, sample
+from models.glm.sampling import Sampled, sample
+from models.glm.watch import Arrays, Progress
 from models.spec import Formula, Learner, PyMC
 
 INTERCEPT = "intercept"
@@ -48,22 +49,41 @@ class GLMFit(NamedTuple):
     warnings: tuple[str, ...]
 
 
-def fit_formula(learner: Learner, split: Split, seed: int, progress: Progress) -> GLMFit:
+def fit_formula(learner: Learner, split: Split, seed: int, progress: Progress, **how: Any) -> GLMFit:
     """Sample the posterior of a resolved learner with a `Formula` predictor, given the training part.
 
     Without a formula the joint density is exactly `models.posterior.log_joint` with a `LinearNet` and the scales of
-    `models.build.prior_scales`. `progress` is as in `sampling.sample`.
+    `models.build.prior_scales`. `progress` and `how` are as in `sampling.sample`.
 
     Raises:
         SpecError: a formula or a combination that cannot be meant.
         SamplingError: PyMC could not start or go on.
     """
-    assert isinstance(learner.predictor, Formula) and isinstance(learner.inference, PyMC)
-    if learner.predictor.formula is None:
-        model = additive_model(learner, split)
-        return _additive(sample(model, learner.inference, seed, progress), split)
-    model = formula_model(learner, split)
-    return _stated(model, sample(model, learner.inference, seed, progress), split, seed)
+    model, sampled = _sampled(learner, split, seed, progress, **how)
+    return _additive(sampled, split) if _is_additive(learner) else _stated(model, sampled, split, seed)
+
+
+def sample_chains(
+    learner: Learner, split: Split, seed: int, progress: Progress, chains: Sequence[int], **how: Any
+) -> Arrays:
+    """Sample some of the chains of such a posterior: the checkpoint that `fit_formula` resumes from, with them alone.
+
+    Raises:
+        SpecError: as `fit_formula` does.
+        SamplingError: as `fit_formula` does.
+    """
+    return _sampled(learner, split, seed, progress, chains=chains, **how)[1].checkpoint
+
+
+def _sampled(learner: Learner, split: Split, seed: int, progress: Progress, **how: Any) -> tuple[bmb.Model, Sampled]:
+    assert isinstance(learner.inference, PyMC)
+    model = additive_model(learner, split) if _is_additive(learner) else formula_model(learner, split)
+    return model, sample(model, learner.inference, seed, progress, **how)
+
+
+def _is_additive(learner: Learner) -> bool:
+    assert isinstance(learner.predictor, Formula)
+    return learner.predictor.formula is None
 
 
 def flat_vectors(draws: xr.Dataset) -> np.ndarray:

@@ -8,9 +8,9 @@ nor a warm cache, and evaluates as fast.
 import importlib
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import bambi as bmb
 import jax
@@ -22,6 +22,7 @@ from pytensor.configdefaults import config
 from pytensor.graph.rewriting.db import RewriteDatabaseQuery
 from pytensor.link.jax.linker import JAXLinker
 
+from models.glm.watch import CLOCKS, Arrays, InterruptedChainError, Progress, Watch
 from models.spec import PyMC
 
 # PyTensor switches JAX to double precision for the whole process when it first compiles for it. We ask for it where we
@@ -29,11 +30,6 @@ from models.spec import PyMC
 _x64 = jax.config.jax_enable_x64
 importlib.import_module("pytensor.link.jax.dispatch")
 jax.config.update("jax_enable_x64", _x64)
-
-Progress = Callable[[int, int, Mapping[str, float]], None]
-
-_REPORT_EVERY = 0.2
-_CLOCKS = ("perf_counter_diff", "perf_counter_start", "process_time_diff")
 
 
 class SamplingError(RuntimeError):
@@ -45,25 +41,47 @@ class Sampled(NamedTuple):
 
     Attributes:
         posterior: draws under Bambi's names. `stats`: sampler statistics in ArviZ's names, without clock readings.
+        checkpoint: the arrays to go on from: there is nothing left to do with these chains.
     """
 
     posterior: xr.Dataset
     stats: xr.Dataset
+    checkpoint: Arrays
     compile_seconds: float
     sample_seconds: float
 
 
-def sample(model: bmb.Model, inference: PyMC, seed: int, progress: Progress) -> Sampled:
+def sample(
+    model: bmb.Model,
+    inference: PyMC,
+    seed: int,
+    progress: Progress,
+    *,
+    chains: Sequence[int] | None = None,
+    resume: Arrays | None = None,
+    on_chain: Callable[[Arrays], None] | None = None,
+) -> Sampled:
     """Draw from a built model's posterior, chains one after the other; equal seeds give equal bits.
 
-    Chains start at the prior's centre plus uniform jitter on [-1, 1]; the mass matrix is diagonal and adapted.
-    `progress(done, total, facts)` counts iterations of all chains, warm-up included, and the divergences after it.
+    Chains start at the prior's centre plus uniform jitter on [-1, 1]; the mass matrix is diagonal and adapted. A
+    chain's draws depend on the model, the settings and the seed alone: not on which other chains are sampled here.
+    `progress(done, total, facts)` counts iterations of these chains, warm-up included, and the divergences after it.
+
+    Args:
+        model: as Bambi built it.
+        inference: the settings, with the number of chains of the whole run.
+        seed: of the whole run.
+        progress: told now and then.
+        chains: those to sample, in rising order; None is all.
+        resume: a checkpoint, of these chains or of others too; a chain that is not in it, or not as it should be, is
+            sampled.
+        on_chain: told of a checkpoint of all chains so far, after each one that was sampled.
 
     Raises:
         SamplingError: no finite starting point, or a mass matrix that cannot be adapted.
         KeyboardInterrupt: also where PyMC would end the chain and go on with the next.
     """
-    watch = _Watch(inference, progress)
+    watch = Watch(inference, range(inference.chains) if chains is None else chains, progress, resume or {}, on_chain)
     start = time.perf_counter()
     try:
         # A trajectory that diverges may overflow: PyMC notices, and counts it.
@@ -83,7 +101,7 @@ def sample(model: bmb.Model, inference: PyMC, seed: int, progress: Progress) -> 
                 quiet=True,
                 compute_convergence_checks=False,
             )
-    except _InterruptedError:
+    except InterruptedChainError:
         raise KeyboardInterrupt from None
     except pm.exceptions.SamplingError as error:
         raise SamplingError(f"PyMC: {error}") from error
@@ -91,44 +109,12 @@ def sample(model: bmb.Model, inference: PyMC, seed: int, progress: Progress) -> 
         if "Mass matrix contains" not in str(error):
             raise
         raise SamplingError(f"PyMC: {error}") from error
-    if watch.done < watch.total:
+    if not watch.came_to_the_end():
         raise KeyboardInterrupt
     end = time.perf_counter()
     posterior, stats = (draws[group].to_dataset().drop_attrs() for group in ("posterior", "sample_stats"))
-    stats = stats.drop_vars(_CLOCKS, errors="ignore")
-    return Sampled(posterior, stats, watch.first_draw - start, end - watch.first_draw)
-
-
-class _InterruptedError(Exception):
-    """PyMC ends a chain at Ctrl-C and starts the next one; this goes through."""
-
-
-class _Watch:
-    """PyMC's callback: counts iterations, tells progress at most five times a second, notices interrupts."""
-
-    def __init__(self, inference: PyMC, progress: Progress):
-        self._per_chain = inference.warmup + inference.draws
-        self._progress = progress
-        self._divergences = 0
-        self._told = 0.0
-        self.total = inference.chains * self._per_chain
-        self.done = 0
-        self.first_draw = 0.0
-
-    def __call__(self, trace: Any, draw: Any) -> None:
-        """Take note of one iteration."""
-        del trace
-        if draw.chain * self._per_chain + draw.draw_idx != self.done:
-            raise _InterruptedError
-        stats = draw.stats[0]
-        if self.done == 0:
-            self.first_draw = stats["perf_counter_start"]
-        self.done += 1
-        self._divergences += bool(stats["diverging"]) and not draw.tuning
-        now = time.monotonic()
-        if now - self._told > _REPORT_EVERY or self.done == self.total:
-            self._told = now
-            self._progress(self.done, self.total, {"divergences": self._divergences})
+    stats = stats.drop_vars(CLOCKS, errors="ignore")
+    return Sampled(posterior, stats, watch.checkpoint, watch.first_draw - start, end - watch.first_draw)
 
 
 class _NumPyOut(JAXLinker):

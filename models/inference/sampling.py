@@ -13,6 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
+from models.inference.state import CheckpointError, from_arrays, to_arrays
+
 LogJoint = Callable[[Array, Any], Array]
 OnChunk = Callable[[int, int, dict[str, float], dict[str, np.ndarray]], None]
 
@@ -38,10 +40,17 @@ class Samples(NamedTuple):
     Attributes:
         theta: (chain, draw, p).
         stats: sampler statistics (chain, draw) in ArviZ's names.
+        checkpoint: the arrays to go on from: here there is nothing left to do. All but `done` lead with the chains.
     """
 
     theta: np.ndarray
     stats: dict[str, np.ndarray]
+    checkpoint: dict[str, np.ndarray]
+
+    def of(self, chains: list[int]) -> "Samples":
+        """Some of the chains."""
+        rest = {name: array if name == "done" else array[chains] for name, array in self.checkpoint.items()}
+        return Samples(self.theta[chains], {name: values[chains] for name, values in self.stats.items()}, rest)
 
 
 @functools.lru_cache(maxsize=64)
@@ -96,8 +105,8 @@ def sample(
     checkpoint, whose arrays are views that later chunks leave alone.
 
     Raises:
-        ValueError: starts of a dtype that is not the session's float, numbers of starts and keys that differ, or a
-            checkpoint that is not of this run.
+        ValueError: starts of a dtype that is not the session's float, or numbers of starts and keys that differ.
+        CheckpointError: a checkpoint that is not of this run.
     """
     expected = jnp.result_type(float)
     if np.result_type(starts) != expected:
@@ -136,7 +145,7 @@ def sample(
                 "n_steps": float(np.mean(new_stats["n_steps"][:, :n])),
             }
             on_chunk(chains * done, chains * total, facts, _checkpoint(done, state, theta, stats, until))
-    return Samples(theta, stats)
+    return Samples(theta, stats, _checkpoint(done, state, theta, stats, draws))
 
 
 def _strong(state: Any) -> Any:
@@ -157,11 +166,6 @@ def _each_chain(function: Callable, mapped: tuple[int, ...]) -> Callable:
     return looped
 
 
-def _named(state: Any) -> dict[str, np.ndarray]:
-    leaves, _ = jax.tree_util.tree_flatten_with_path(state)
-    return {"state/" + jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
-
-
 def _checkpoint(
     done: int, state: Any, theta: np.ndarray, stats: Mapping[str, np.ndarray], until: int
 ) -> dict[str, np.ndarray]:
@@ -170,7 +174,7 @@ def _checkpoint(
         "done": np.array(done),
         "theta": theta[:, :until],
         **{f"stats/{name}": values[:, :until] for name, values in stats.items()},
-        **_named(state),
+        **to_arrays(state),
     }
 
 
@@ -182,15 +186,12 @@ def _restore(
     warmup: int,
 ) -> tuple[int, Any]:
     """Fill `theta` and `stats` with the checkpoint's draws; returns iterations done and the state."""
-    expected = _named(fresh)
-    found = {name: array for name, array in checkpoint.items() if name.startswith("state/")}
-    if {k: (a.shape, a.dtype) for k, a in found.items()} != {k: (a.shape, a.dtype) for k, a in expected.items()}:
-        raise ValueError("the checkpoint is not of this run (other chains, parameters or versions): start it afresh")
+    state = from_arrays(checkpoint, fresh)
     done = int(checkpoint["done"])
     until = max(done - warmup, 0)
     if checkpoint["theta"].shape[1] != until or until > theta.shape[1]:
-        raise ValueError("the checkpoint is not of this run (another warm-up or number of draws): start it afresh")
+        raise CheckpointError("the checkpoint is not of this run (another warm-up or number of draws): start it afresh")
     theta[:, :until] = checkpoint["theta"]
     for name, values in stats.items():
         values[:, :until] = checkpoint[f"stats/{name}"]
-    return done, jax.tree.unflatten(jax.tree.structure(fresh), [found[name] for name in expected])
+    return done, state

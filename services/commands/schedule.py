@@ -16,6 +16,7 @@ from services.app import tell, warn
 from services.commands.options import (
     GpusOption,
     LedgerOption,
+    StoreOption,
     WorkersOption,
     print_json,
 )
@@ -42,9 +43,6 @@ The scheduler fires what is due; several may be at work on one ledger, and each 
     no_args_is_help=True,
 )
 
-LocationOption = Annotated[
-    str | None, typer.Option("--store", help="Folder of stored runs, or s3://BUCKET/PREFIX. [env: BASIN_STORE]")
-]
 JobAddressOption = Annotated[
     str | None,
     typer.Option("--address", help="HOST:PORT of a Ray cluster, or http://HOST:8265 for jobs. [env: BASIN_ADDRESS]"),
@@ -72,7 +70,7 @@ def add(
     workers: WorkersOption = None,
     gpus: GpusOption = None,
     address: JobAddressOption = None,
-    store: LocationOption = None,
+    store: StoreOption = None,
     ledger: LedgerOption = None,
 ) -> None:
     """Schedule a sweep, and print its next five times.
@@ -117,7 +115,7 @@ def add(
 
 
 @app.command("list")
-def list_schedules(store: LocationOption = None, ledger: LedgerOption = None, json: JsonOption = False) -> None:
+def list_schedules(store: StoreOption = None, ledger: LedgerOption = None, json: JsonOption = False) -> None:
     """List the schedules, when they fire next, and what became of their last occurrences.
 
     For example:
@@ -144,7 +142,7 @@ def list_schedules(store: LocationOption = None, ledger: LedgerOption = None, js
 
 
 @app.command()
-def pause(name: NameArgument, store: LocationOption = None, ledger: LedgerOption = None) -> None:
+def pause(name: NameArgument, store: StoreOption = None, ledger: LedgerOption = None) -> None:
     """Let a schedule fire nothing until it is resumed; what runs goes on.
 
     For example: basin schedule pause nightly
@@ -157,7 +155,7 @@ def pause(name: NameArgument, store: LocationOption = None, ledger: LedgerOption
 
 
 @app.command()
-def resume(name: NameArgument, store: LocationOption = None, ledger: LedgerOption = None) -> None:
+def resume(name: NameArgument, store: StoreOption = None, ledger: LedgerOption = None) -> None:
     """Let a schedule fire again from now on; what it missed is not made up for.
 
     For example: basin schedule resume nightly
@@ -171,7 +169,7 @@ def resume(name: NameArgument, store: LocationOption = None, ledger: LedgerOptio
 
 
 @app.command()
-def remove(name: NameArgument, store: LocationOption = None, ledger: LedgerOption = None) -> None:
+def remove(name: NameArgument, store: StoreOption = None, ledger: LedgerOption = None) -> None:
     """Remove a schedule; what runs goes on, and its history stays.
 
     For example: basin schedule remove nightly
@@ -184,7 +182,7 @@ def remove(name: NameArgument, store: LocationOption = None, ledger: LedgerOptio
 
 
 @app.command("run-now")
-def run_now(name: NameArgument, store: LocationOption = None, ledger: LedgerOption = None) -> None:
+def run_now(name: NameArgument, store: StoreOption = None, ledger: LedgerOption = None) -> None:
     """Ask for an occurrence now; it starts when none of the schedule is running. A paused schedule may be asked, too.
 
     For example: basin schedule run-now nightly
@@ -203,7 +201,7 @@ def run_now(name: NameArgument, store: LocationOption = None, ledger: LedgerOpti
 def history(
     name: Annotated[str | None, typer.Argument(help="A schedule, a removed one too; all unless given.")] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many, the latest first.")] = 20,
-    store: LocationOption = None,
+    store: StoreOption = None,
     ledger: LedgerOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -233,7 +231,7 @@ def history(
     Console().print(table)
 
 
-def scheduler(store: LocationOption = None, ledger: LedgerOption = None) -> None:
+def scheduler(store: StoreOption = None, ledger: LedgerOption = None) -> None:
     """Fire schedules when they are due, until Ctrl-C; what it launched goes on after that.
 
     For example:

@@ -77,26 +77,18 @@ def requests_of(dataset: Dataset) -> dict[str, list[RunRequest]]:
 
 
 def execute(
-    executor: Executor, packs: Sequence[Sequence[RunRequest]], dataset: Dataset, checkpoints: Mapping[str, Arrays]
+    executor: Executor, requests: Sequence[RunRequest], dataset: Dataset, checkpoints: Mapping[str, Arrays]
 ) -> tuple[dict[str, RunResult], dict[str, list[Arrays]]]:
     """The results by run key, and the checkpoints on the way."""
-    items = [
-        [Item(r.run_key, r, program_key(r, dataset), "data", cost(r, dataset), Resources()) for r in pack]
-        for pack in packs
-    ]
+    items = [Item(r.run_key, r, program_key(r, dataset), "data", cost(r, dataset), Resources()) for r in requests]
     results, saved = {}, {}
-    for event in executor.execute([Pack(tuple(pack)) for pack in items], fit, {"data": dataset}, checkpoints):
+    for event in executor.execute(items, fit, {"data": dataset}, checkpoints):
         assert not isinstance(event, Lost), event
         if isinstance(event, Result):
             results[event.run_key] = event.value
         elif isinstance(event, Checkpoint):
             saved.setdefault(event.run_key, []).append(event.arrays)
     return results, saved
-
-
-def cut(requests: Sequence[RunRequest], width: int) -> list[list[RunRequest]]:
-    """Packs of `width` runs, and a smaller one of what is left."""
-    return [list(requests[i : i + width]) for i in range(0, len(requests), width)]
 
 
 def bits(result: RunResult) -> dict[str, Any]:
@@ -139,7 +131,7 @@ def assert_same_bits(found: Mapping[str, RunResult], expected: Mapping[str, RunR
 def alone(dataset: Dataset, requests_of: dict[str, list[RunRequest]]) -> tuple[dict, dict]:
     """Every run in a pack of its own, in this process: results and checkpoints."""
     requests = [request for requests in requests_of.values() for request in requests]
-    return execute(InProcessExecutor(), cut(requests, 1), dataset, {})
+    return execute(InProcessExecutor(width=1), requests, dataset, {})
 
 
 @pytest.fixture(scope="module")
@@ -163,10 +155,11 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def ray_executor(request: pytest.FixtureRequest, ray_cluster: None, cache: Path) -> Iterator[Executor]:
-    """Ray with as many actors as the test asks for."""
+    """Ray with as many actors, and packs as wide, as the test asks for."""
     from cluster.ray_executor import RayExecutor
 
-    with RayExecutor(n_workers=request.param, cache=cache, env={"PYTHONPATH": str(ROOT)}) as executor:
+    n_workers, width = request.param
+    with RayExecutor(n_workers, cache=cache, env={"PYTHONPATH": str(ROOT)}, width=width) as executor:
         yield executor
 
 
@@ -196,14 +189,14 @@ def test_runs_of_different_seeds_and_splits_differ(requests_of, alone):
 
 @pytest.mark.parametrize("width", [3, 16])
 def test_in_packs_in_this_process(dataset, requests_of, alone, width):
-    packs = [pack for requests in requests_of.values() for pack in cut(requests[::-1], width)]
-    assert_same_bits(execute(InProcessExecutor(), packs, dataset, {})[0], alone[0])
+    backwards = [request for requests in requests_of.values() for request in requests[::-1]]
+    assert_same_bits(execute(InProcessExecutor(width), backwards, dataset, {})[0], alone[0])
 
 
-@pytest.mark.parametrize(("ray_executor", "width"), [(2, 1), (2, 3), (1, 16)], indirect=["ray_executor"])
-def test_on_ray(dataset, requests_of, alone, ray_executor, width):
-    packs = [pack for requests in requests_of.values() for pack in cut(requests, width)]
-    assert_same_bits(execute(ray_executor, packs, dataset, {})[0], alone[0])
+@pytest.mark.parametrize("ray_executor", [(2, 1), (2, 3), (1, 16)], indirect=True)
+def test_on_ray(dataset, requests_of, alone, ray_executor):
+    requests = [request for requests in requests_of.values() for request in requests]
+    assert_same_bits(execute(ray_executor, requests, dataset, {})[0], alone[0])
 
 
 @pytest.mark.parametrize("name", ["bnn-nuts", "bnn-hmc"])
@@ -213,14 +206,14 @@ def test_resumed_from_any_checkpoint(dataset, requests_of, alone, name):
     checkpoints = saved[request.run_key]
     assert [int(arrays["done"]) for arrays in checkpoints] == [7, 14, 21, 28, 35, 42]
     for arrays in checkpoints:
-        found = execute(InProcessExecutor(), [[request]], dataset, {request.run_key: arrays})[0]
+        found = execute(InProcessExecutor(), [request], dataset, {request.run_key: arrays})[0]
         assert_same_bits(found, {request.run_key: results[request.run_key]})
 
 
-@pytest.mark.parametrize("ray_executor", [1], indirect=True)
+@pytest.mark.parametrize("ray_executor", [(1, 16)], indirect=True)
 def test_resumed_on_ray_in_a_pack_with_others(dataset, requests_of, alone, ray_executor):
     results, saved = alone
-    pack = requests_of["bnn-nuts"][:3]
-    middle = {pack[1].run_key: saved[pack[1].run_key][3]}
-    found = execute(ray_executor, [pack], dataset, middle)[0]
-    assert_same_bits(found, {request.run_key: results[request.run_key] for request in pack})
+    requests = requests_of["bnn-nuts"][:3]
+    middle = {requests[1].run_key: saved[requests[1].run_key][3]}
+    found = execute(ray_executor, requests, dataset, middle)[0]
+    assert_same_bits(found, {request.run_key: results[request.run_key] for request in requests})

@@ -20,11 +20,11 @@ def test_runs_are_timed_through_the_store_and_through_the_executor():
     dataset = overhead._dataset()
     requests = overhead._requests(dataset, 20)
     assert overhead._stored(requests, dataset, InProcessExecutor()) > 0.0
-    assert overhead._executed(requests, dataset, InProcessExecutor(), 16) > 0.0
+    assert overhead._executed(requests, dataset, InProcessExecutor()) > 0.0
 
 
 def test_the_table_says_what_was_not_measured():
     found = {"runs": 10, "trials": 3, "workers": 2, "width": 16, "cold_ms": 2.0}
     rows = {row[0]: row[1:] for row in overhead.tables(found)[0].rows}
     assert rows["Ray Tune, 3 trials, an actor each"] == ["–", "", ""]
-    assert rows["Basin, 10 runs, cold: packs of 16, Ray, bundles and tables"][0] == "2"
+    assert rows["Basin, 10 runs, cold: packs of 16 at most, Ray, bundles and tables"][0] == "2"

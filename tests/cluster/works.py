@@ -7,18 +7,23 @@ import hashlib
 import os
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from models.events import Checkpoint, Progress, Result
+from models.events import Checkpoint, Progress, Result, begun
 
 
 def wait_for(path: Path, seconds: float = 60) -> None:
+    wait_until(path.exists, seconds)
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 60) -> None:
     until = time.monotonic() + seconds
-    while not path.exists():
+    while not condition():
         if time.monotonic() > until:
-            raise TimeoutError(f"no {path.name} came")
+            raise TimeoutError(f"it did not come true in {seconds:g} s: {condition}")
         time.sleep(0.01)
 
 
@@ -151,3 +156,42 @@ def regression_data() -> dict[str, np.ndarray]:
         "x": rng.standard_normal((2001, 257), dtype=np.float32),
         "y": rng.standard_normal((2001, 10), dtype=np.float32),
     }
+
+
+def _where(folder: str, run_key: str) -> str:
+    """The machine that this is, and a sign there that the run has begun on it."""
+    import ray
+
+    node_id = ray.get_runtime_context().get_node_id()
+    (Path(folder) / f"{run_key}@{node_id}").touch()
+    return node_id
+
+
+def place(payloads, data, checkpoints, emit):
+    """Say that a run begins, and where; wait for the sign to go on; the result is where it was."""
+    for run_key, folder in payloads:
+        emit(begun(run_key))
+        where = _where(folder, run_key)
+        wait_for(Path(folder) / "go")
+        emit(Result(run_key, where))
+
+
+def place_and_die(payloads, data, checkpoints, emit):
+    for run_key, folder in payloads:
+        _where(folder, run_key)
+        die()
+
+
+def count_up_somewhere(payloads, data, checkpoints, emit):
+    for run_key, folder in payloads:
+        _where(folder, run_key)
+    count_up(payloads, data, checkpoints, emit)
+
+
+def one_waits(payloads, data, checkpoints, emit):
+    """Says what it begins; the runs are instant, but for one that waits for a sign."""
+    for run_key, (folder, waits) in payloads:
+        emit(begun(run_key))
+        if waits:
+            wait_for(Path(folder) / "go")
+        emit(Result(run_key, os.getpid()))

@@ -66,3 +66,13 @@ def assert_same_bits(a: RunResult, b: RunResult) -> None:
         assert left.keys() == right.keys()
         for key in left:
             np.testing.assert_array_equal(left[key], right[key])
+
+
+def assert_same_posterior(a: RunResult, b: RunResult) -> None:
+    """Equal in every number but the seconds, draws and diagnostics among them."""
+    assert_same_bits(a, b)
+    assert (a.summary, a.diagnostics, a.warnings) == (b.summary, b.diagnostics, b.warnings)
+    assert a.posterior.children.keys() == b.posterior.children.keys()
+    for group in a.posterior.children:
+        left, right = (each.posterior[group].to_dataset().drop_attrs() for each in (a, b))  # which say when it was made
+        assert left.identical(right)

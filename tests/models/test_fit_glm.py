@@ -9,12 +9,12 @@ from scipy.special import logsumexp
 
 from models import tasks
 from models.clock import Clock
-from models.events import Progress
+from models.events import Checkpoint, Progress
 from models.fit import fit
 from models.preparation import prepare
 from models.spec import Formula, Learner, Normal, PyMC
 from tests.models.conjugate import assert_draws_agree, exact_posterior
-from tests.models.runs import fit_all, request
+from tests.models.runs import assert_same_bits, assert_same_posterior, fit_all, request
 
 # The task and the prior of `test_fit_net`: both samplers are held against the same exact answer.
 TASK = tasks.linear_gaussian(n=100, d=2, seed=3).dataset
@@ -101,3 +101,21 @@ def test_an_unknown_column_is_a_failed_run_that_names_it():
     (result,) = fit_all([request(learner, TASK)], TASK)
     assert result.status == "failed"
     assert "unknown column 'xx2'" in result.error
+
+
+def test_a_run_that_goes_on_after_a_finished_chain_ends_in_the_same_bits():
+    learner = GLM.model_copy(update={"inference": PyMC(chains=3, warmup=20, draws=15)})
+    asked, events = request(learner, TASK), []
+    fit([asked], TASK, {}, events.append)
+    checkpoints = [event.arrays for event in events if isinstance(event, Checkpoint)]
+    assert [arrays["chains"].tolist() for arrays in checkpoints] == [[0], [0, 1]]
+    for arrays in checkpoints:
+        (resumed,) = fit_all([asked], TASK, {asked.run_key: arrays})
+        assert_same_posterior(events[-1].value, resumed)
+
+
+def test_a_checkpoint_of_another_glm_is_passed_over():
+    asked = request(GLM.model_copy(update={"inference": PyMC(chains=2, warmup=20, draws=15)}), TASK)
+    strange = {"chains": np.array([0]), "points/beta": np.zeros((1, 15)), "stats/energy": np.zeros((1, 15))}
+    a, b = (fit_all([asked], TASK, checkpoints)[0] for checkpoints in ({}, {asked.run_key: strange}))
+    assert_same_bits(a, b)

@@ -72,3 +72,26 @@ def test_checkpoints_are_all_emitted():
         speaker.checkpoint({"done": np.array(i)})
     assert [int(event.arrays["done"]) for event in events] == [0, 1, 2]
     assert all(isinstance(event, Checkpoint) for event in events)
+
+
+def test_a_checkpoint_is_due_after_seconds_of_work_and_not_of_compiling(monkeypatch):
+    monkeypatch.setattr("models.run.CHECKPOINT_SECONDS", 100.0)
+    speaker = run()
+    monkeypatch.setattr(type(speaker.clock), "wall", 150.0)
+    assert speaker.checkpoint_due
+    monkeypatch.setattr(type(speaker.clock), "compile", 60.0)
+    assert not speaker.checkpoint_due
+    monkeypatch.setattr(type(speaker.clock), "wall", 260.0)
+    assert speaker.checkpoint_due
+    speaker.checkpoint({})
+    assert not speaker.checkpoint_due
+
+
+def test_seconds_go_on_from_those_of_the_checkpoint():
+    events = []
+    first = run(emit=events.append)
+    first.checkpoint({})
+    spent = events[0].arrays["seconds"]
+    second = Run(first.request, SPLIT, events.append, resume={"seconds": spent + 10.0})
+    assert second.seconds.wall > spent[0] + 10.0
+    assert second.seconds.device == spent[2] + 10.0

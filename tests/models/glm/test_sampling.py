@@ -10,9 +10,10 @@ from models.spec import Flat, Poisson
 from tests.models.glm.problems import FAMILIES, learner, random_split, split_of
 
 
-def run(family="bernoulli", seed=3, progress=lambda *_: None, **inference):
+def run(family="bernoulli", seed=3, progress=lambda *_: None, *, only=None, resume=None, on_chain=None, **inference):
     spec = learner(FAMILIES[family][0], **inference)
-    return sample(additive_model(spec, random_split(family)), spec.inference, seed, progress)
+    model = additive_model(spec, random_split(family))
+    return sample(model, spec.inference, seed, progress, chains=only, resume=resume, on_chain=on_chain)
 
 
 def test_same_seed_gives_the_same_bits_and_another_seed_others():
@@ -58,7 +59,7 @@ def test_double_precision_stays_here():
 
 @pytest.mark.parametrize("at", [1, 159])
 def test_an_interrupt_ends_the_sampling_in_the_first_chain_and_in_the_last(at, monkeypatch):
-    monkeypatch.setattr("models.glm.sampling._REPORT_EVERY", 0.0)
+    monkeypatch.setattr("models.glm.watch._REPORT_EVERY", 0.0)
     told = []
 
     def interrupt(done, total, facts):
@@ -77,3 +78,32 @@ def test_a_density_that_is_nowhere_finite_is_a_sampling_error():
     model = additive_model(spec, split_of("count", x, np.full(20, 3)))
     with pytest.raises(SamplingError, match="PyMC"):
         sample(model, spec.inference, 0, lambda *_: None)
+
+
+def test_a_chain_that_is_in_the_checkpoint_is_not_sampled_again():
+    kept, told = [], []
+    whole = run(chains=3, on_chain=kept.append)
+    assert [each["chains"].tolist() for each in kept] == [[0], [0, 1]]
+    resumed = run(chains=3, resume=kept[0], on_chain=lambda arrays: told.append(arrays["chains"].tolist()))
+    assert told == [[0, 1]]
+    assert resumed.posterior.identical(whole.posterior) and resumed.stats.identical(whole.stats)
+
+
+def test_chosen_chains_are_those_of_the_whole_and_are_counted_alone():
+    told = []
+    whole, some = run(chains=3), run(chains=3, only=(0, 2), progress=lambda *news: told.append(news[:2]))
+    assert some.posterior.identical(whole.posterior.isel(chain=[0, 2]))
+    assert some.stats.identical(whole.stats.isel(chain=[0, 2]))
+    assert told[-1] == (160, 160)
+
+
+@pytest.mark.parametrize("at", [1, 80, 81])
+def test_an_interrupt_is_noticed_among_chains_that_are_passed_over(at, monkeypatch):
+    monkeypatch.setattr("models.glm.watch._REPORT_EVERY", 0.0)
+
+    def interrupt(done, total, facts):
+        if done == at:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(chains=4, only=(0, 2), progress=interrupt)
