@@ -13,7 +13,9 @@ from benchmarks import gpu_tables, machine
 from benchmarks.table import Table, markdown, write_section
 from cluster.resources import Resources, apply_environment
 
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+PAGE = DOCS / "benchmarks.md"
+PAGES = {"chaos": DOCS / "reliability.md"}  # those that stand elsewhere
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 Out = Annotated[Path | None, typer.Option(help="Write the figures and the machine's facts here, as JSON.")]
@@ -69,8 +71,15 @@ def _planning() -> tuple[dict[str, Any], list[Table]]:
     return found, planning.tables(found)
 
 
+def _chaos(seed: int = 0) -> tuple[dict[str, Any], list[Table]]:
+    from benchmarks import chaos
+
+    found = chaos.measure(seed)
+    return found, chaos.tables(found)
+
+
 # Those that start Ray first: it forks, and JAX's threads do not survive a fork.
-BENCHMARKS: dict[str, Callable[[], tuple[dict[str, Any], list[Table]]]] = {
+BENCHMARKS: dict[str, Callable[..., tuple[dict[str, Any], list[Table]]]] = {
     "overhead": _overhead,
     "scaling": _scaling,
     "training": _training,
@@ -78,19 +87,20 @@ BENCHMARKS: dict[str, Callable[[], tuple[dict[str, Any], list[Table]]]] = {
     "memory": _memory,
     "queries": _queries,
     "planning": _planning,
+    "chaos": _chaos,
 }
 
 
-def _measure(names: Iterable[str], out: Path | None, write_docs: bool) -> None:
+def _measure(names: Iterable[str], out: Path | None, write_docs: bool, **settings: Any) -> None:
     apply_environment(Resources())
     results: dict[str, Any] = {}
     for name in names:
         facts = machine.facts()
-        found, tables = BENCHMARKS[name]()
+        found, tables = BENCHMARKS[name](**settings)
         results[name] = {"machine": facts, "result": found}
         _print(tables)
         if write_docs:
-            write_section(PAGE, name, "\n\n".join([machine.sentence(facts), *map(markdown, tables)]))
+            write_section(PAGES.get(name, PAGE), name, "\n\n".join([machine.sentence(facts), *map(markdown, tables)]))
         if out:
             out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
@@ -146,6 +156,16 @@ def queries(out: Out = None, write_docs: WriteDocs = False) -> None:
 def planning(out: Out = None, write_docs: WriteDocs = False) -> None:
     """Planning, and resuming when all is done, sweeps of up to 100,000 runs; seconds and memory of the driver."""
     _measure(["planning"], out, write_docs)
+
+
+@app.command()
+def chaos(
+    seed: Annotated[int, typer.Option(help="Decides what is killed, and when.")] = 0,
+    out: Out = None,
+    write_docs: WriteDocs = False,
+) -> None:
+    """A sweep whose workers, nodes and driver are killed, against the same sweep undisturbed: the same bits?"""
+    _measure(["chaos"], out, write_docs, seed=seed)
 
 
 @app.command(name="all")

@@ -22,6 +22,8 @@ from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 from cluster.errors import ClusterError
 
 STOP_SECONDS = 60  # between SIGTERM and SIGKILL; Ray's own 3 are too few to write down what is finished
+_ANSWER_SECONDS = 60.0
+_NOT_YET = "No available agent to submit job"  # what a cluster says that has just been started
 _SILENCE_SECONDS = 60.0  # after which a log that says nothing is asked for again: its connection may be dead
 _PATIENCE_SECONDS = 300.0
 
@@ -67,7 +69,7 @@ class Jobs:
     """
 
     def __init__(self, address: str, timeout: float = 10.0):
-        """Connect to the dashboard at `http://HOST:PORT`; it must answer each request within some `timeout` seconds.
+        """Connect to the dashboard at `http://HOST:PORT`, which must answer within some `timeout` seconds.
 
         Raises:
             ClusterError: nothing answers there, it is no dashboard of Ray, it wants another token, or it runs another
@@ -77,8 +79,8 @@ class Jobs:
         if not self.address.startswith(("http://", "https://")):
             raise ClusterError(f"address {address!r} is not of the form http://HOST:PORT (Ray's dashboard, 8265)")
         with self._told():
-            self._client = _Client(self.address, timeout)
-            version = self._client.version()
+            self._client = _Client(self.address)
+            version = self._client.version(timeout)
         if version is None:
             raise ClusterError(f"what answers at {self.address} is not the dashboard of a Ray cluster")
         if version != ray.__version__:
@@ -97,21 +99,24 @@ class Jobs:
             env: variables of the command and of its workers, to be seen by everybody who can see the dashboard.
         """
         variables = {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_SECONDS), **env}
-        if self.find(job_id) is not None:
-            return False
-        try:
-            with self._told():
-                self._client.submit_job(
-                    entrypoint=entrypoint,
-                    submission_id=job_id,
-                    runtime_env={"working_dir": str(folder), "env_vars": variables},
-                )
-        except ClusterError:
-            # Another submitter was faster, which Ray reports as a fault of its own; or the answer got lost.
-            if self.find(job_id) is None:
-                raise
-            return False
-        return True
+        until = time.monotonic() + _ANSWER_SECONDS
+        while self.find(job_id) is None:
+            try:
+                with self._told():
+                    self._client.submit_job(
+                        entrypoint=entrypoint,
+                        submission_id=job_id,
+                        runtime_env={"working_dir": str(folder), "env_vars": variables},
+                    )
+                return True
+            except ClusterError as error:
+                # Another submitter was faster, which Ray reports as a fault of its own; or the answer got lost.
+                if self.find(job_id) is not None:
+                    break
+                if _NOT_YET not in str(error) or time.monotonic() > until:
+                    raise
+                time.sleep(1.0)
+        return False
 
     def find(self, job_id: str) -> Job | None:
         """The job of this id; None where the cluster knows of none."""
@@ -222,17 +227,18 @@ class Jobs:
 class _Client(JobSubmissionClient):
     """Ray's client, with a time limit, and for the address that it is given, which RAY_ADDRESS overrides in Ray's."""
 
-    def __init__(self, address: str, timeout: float):
+    def __init__(self, address: str):
         # Not JobSubmissionClient's own, which asks the environment for the address.
         SubmissionClient.__init__(self, address, headers=_token_header())
-        self._timeout = timeout
+        self._ssl_context = True  # certificates are checked; None, as Ray has it, will not be taken for that for long
 
     def _do_request(self, method: str, endpoint: str, **options: Any) -> requests.Response:
-        return super()._do_request(method, endpoint, timeout=self._timeout, **options)
+        options.setdefault("timeout", _ANSWER_SECONDS)
+        return super()._do_request(method, endpoint, **options)
 
-    def version(self) -> str | None:
+    def version(self, timeout: float) -> str | None:
         """Ray's on the cluster; None where it is no cluster."""
-        reply = self._do_request("GET", "/api/version")
+        reply = self._do_request("GET", "/api/version", timeout=timeout)
         try:
             return str(reply.json()["ray_version"])
         except (ValueError, LookupError, TypeError):

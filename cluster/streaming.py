@@ -13,6 +13,8 @@ from models.events import START, Event, Progress, Result
 
 logger = logging.getLogger(__name__)
 
+_LEAVING_SECONDS = 10.0  # for work that is given up: a process that ends while XLA compiles in a thread is aborted
+
 
 @dataclass(frozen=True)
 class GivenBack:
@@ -30,7 +32,7 @@ class Stream:
     """Runs `work` in a thread; iterating yields its events as they come, those at hand together.
 
     Each item ends in one `Result`, `Lost` or, once `give_back` was called, `GivenBack`; events of a run that has ended
-    are dropped. If the iterator is given up, the thread ends at its next event.
+    are dropped. If the iterator is given up, the thread ends at its next event, and is waited for a while.
     """
 
     def __init__(self, work: Work, items: Sequence[Item], data: Any, checkpoints: Mapping[str, Arrays]):
@@ -52,7 +54,8 @@ class Stream:
 
     def __iter__(self) -> Iterator[list[Event | Lost | GivenBack]]:
         unfinished = {item.run_key for item in self._items}
-        threading.Thread(target=self._body, name="basin-work", daemon=True).start()
+        thread = threading.Thread(target=self._body, name="basin-work", daemon=True)
+        thread.start()
         try:
             ended = False
             while not ended:
@@ -69,6 +72,7 @@ class Stream:
                     yield batch
         finally:
             self._given_up = True
+            thread.join(_LEAVING_SECONDS)
 
     def _ending(self, run_key: str, end: _End) -> Lost | GivenBack:
         return GivenBack(run_key) if self._stopping else Lost(run_key, end.reason, 1)

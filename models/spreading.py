@@ -99,7 +99,7 @@ def merge_chains(parts: Sequence[FittedChains]) -> dict[str, np.ndarray] | None:
         name: np.concatenate([part.arrays[name] for part in parts])[order] if array.ndim else array
         for name, array in parts[0].arrays.items()
     }
-    return {**merged, SECONDS: np.sum([part.seconds for part in parts], axis=0)}
+    return {**merged, SECONDS: np.sum(np.array([tuple(part.seconds) for part in parts]), axis=0)}
 
 
 def _fitted(request: ChainsRequest, dataset: Dataset, checkpoint: Arrays | None, emit: Emit) -> FittedChains:

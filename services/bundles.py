@@ -4,7 +4,7 @@
     params.npz        point estimates
     predictions.npz   arrays of the test part
     posterior.nc      the posterior, an ArviZ DataTree as netCDF
-    tables.parquet    the run's rows for all tables but `runs`, whose row is in run.json
+    tables.arrows     the run's rows for all tables but `runs`, whose row is in run.json; an Arrow IPC stream
 
 Parts that would be empty are absent. A bundle is one object, so it is whole or not there, whenever its writer is
 killed. What a loss of power or a failing disk does to it is found when it is read.
@@ -23,17 +23,18 @@ from models.dataset import Partition
 from models.result import RunRequest, RunResult, Status
 from models.spec import SCHEMA_VERSION, Learner, Settings
 from services import archive
-from services.archive import Archive, pack_arrays, parquet, unpack_arrays
+from services.archive import Archive, pack_arrays, pack_rows, unpack_arrays, unpack_rows
 from services.errors import StoreError
 from services.provenance import Provenance
 from services.storage import Storage
 
 FOLDER = "bundles"
+REPLACEABLE = ("failed", "stopped")  # a later attempt takes their place
 MANIFEST = "run.json"
 PARAMETERS = "params.npz"
 PREDICTIONS = "predictions.npz"
 POSTERIOR = "posterior.nc"
-ROWS = "tables.parquet"
+ROWS = "tables.arrows"
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Record:
     Attributes:
         dataset: the dataset's name.
         sweep: the sweep's name, empty for a run of its own.
-        attempt: how often the run failed before.
+        attempt: how often the run failed, or was stopped early, before.
     """
 
     request: RunRequest
@@ -83,8 +84,8 @@ class Manifest(Settings):
 
     @property
     def bundle(self) -> str:
-        """The bundle's name: the run key, for failures with the attempt, so that a later attempt has room."""
-        return f"{self.run_key}.failed-{self.attempt}" if self.status == "failed" else self.run_key
+        """The bundle's name: the run key, for what a later attempt replaces with its number, so that it has room."""
+        return f"{self.run_key}.{self.status}-{self.attempt}" if self.status in REPLACEABLE else self.run_key
 
 
 def manifest_of(record: Record) -> Manifest:
@@ -131,7 +132,7 @@ def write(storage: Storage, manifest: Manifest, result: RunResult, rows: pl.Data
     if result.posterior is not None:
         parts[POSTERIOR] = result.posterior.to_netcdf(engine="h5netcdf")
     if len(rows):
-        parts[ROWS] = parquet(rows)
+        parts[ROWS] = pack_rows(rows)
     return archive.create(storage, FOLDER, manifest.bundle, parts)
 
 
@@ -146,7 +147,7 @@ class Bundle:
         """The run's rows for all tables but `runs`, as `services.rows.join` made them."""
         if ROWS not in self._archive:
             return pl.DataFrame(schema={"table": pl.String})
-        return pl.read_parquet(self._archive.read(ROWS))
+        return unpack_rows(self._archive.read(ROWS))
 
     def parameters(self) -> dict[str, np.ndarray]:
         """Point estimates by name; empty where there are none."""

@@ -1,18 +1,17 @@
 """What is wrong with a store: archives, tables and leftovers, looked at without changing anything."""
 
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from itertools import batched
 from typing import Literal
 
 import polars as pl
 
 from models.spec import Settings
 from services import bundles, measurements, tables
-from services.archive import DamagedError, names
-from services.rows import rows_of_bundle, split
+from services.archive import names
+from services.mending import BATCH, read_all
 from services.schemas import INDICES, OWNERS, SCHEMAS
 from services.storage import Storage
-from services.store import READERS
 
 Kind = Literal[
     "table missing or damaged",
@@ -85,23 +84,13 @@ def _count_tables(storage: Storage) -> tuple[pl.DataFrame, list[Problem]]:
 
 def _count_archives(storage: Storage, folder: str, archives: Iterable[str]) -> tuple[list[pl.DataFrame], list[str]]:
     """How many rows each bundle or measurement has for each table, and which are damaged."""
-
-    def count(name: str) -> pl.DataFrame | None:
-        try:
-            if folder == bundles.FOLDER:
-                rows = rows_of_bundle(bundles.read(storage, name))
-            else:
-                rows = split(measurements.read(storage, name))
-        except DamagedError:
-            return None
-        except FileNotFoundError:  # set aside meanwhile
-            return pl.DataFrame(schema=_COUNTS)
-        return pl.DataFrame([(table, name, len(frame)) for table, frame in rows.items()], schema=_COUNTS, orient="row")
-
-    archives = sorted(archives)
-    with ThreadPoolExecutor(READERS) as pool:
-        counts = dict(zip(archives, pool.map(count, archives), strict=True))
-    return [c for c in counts.values() if c is not None], [name for name, c in counts.items() if c is None]
+    counts, damaged = [], []
+    for batch in batched(sorted(archives), BATCH):
+        found = read_all(storage, folder, batch)
+        damaged += [name for name, rows in found.items() if rows is None]
+        lengths = [(table, name, len(frame)) for name, rows in found.items() for table, frame in (rows or {}).items()]
+        counts.append(pl.DataFrame(lengths, schema=_COUNTS, orient="row"))
+    return counts, damaged
 
 
 def _compare(wanted: pl.DataFrame, found: pl.DataFrame, stored: set[str]) -> Iterator[Problem]:

@@ -39,6 +39,7 @@ def compare(
     on_event: OnEvent,
     *,
     resources: Resources,
+    n_workers: int = 1,
 ) -> Compared:
     """Fit what the store lacks, and compare all runs of the plan, which has one dataset.
 
@@ -46,7 +47,7 @@ def compare(
         StoreError: the store cannot be written to.
         ClusterError: no worker can be had.
     """
-    outcome = carry_out(plan, writer, executor, on_event, resources=resources)
+    outcome = carry_out(plan, writer, executor, on_event, resources=resources, n_workers=n_workers)
     (part,) = plan.parts
     rows = collect(writer, plan.run_keys)
     summary = summarise(rows, part.learners, part.dataset.task)

@@ -1,17 +1,23 @@
-"""A plan carried out: what the store lacks is fitted and kept."""
+"""A plan carried out: hopeless configurations are stopped, runs that would hold all others up are spread, the rest is
+fitted.
+"""
+
+from itertools import chain
 
 import polars as pl
 
 from cluster.executor import Executor
 from cluster.resources import Resources
 from models.spec import canonical_json
+from services.early_stopping import Stopping, stop_hopeless
 from services.plans import Plan
 from services.runner import OnEvent, Outcome, run
+from services.spreading import Spread, worth_spreading
 from services.store import Store, Writer
 
 
 def waiting(plan: Plan, store: Store, *, only_failed: bool = False) -> pl.DataFrame:
-    """The plan's runs that the store lacks, failed ones among them; with `only_failed` these alone."""
+    """The plan's runs that the store lacks, failed and stopped ones among them; with `only_failed` the failed alone."""
     missing = plan.missing(store)
     if only_failed:
         failed = store.runs().filter(pl.col("status") == "failed").select("run_key").collect()
@@ -26,9 +32,13 @@ def carry_out(
     on_event: OnEvent,
     *,
     resources: Resources,
+    n_workers: int = 1,
     only_failed: bool = False,
 ) -> Outcome:
     """Record what the sweep asks for, then fit the runs that the store lacks.
+
+    With more workers than one, a run that costs more than a worker's fair share of the work is sampled chain by chain
+    on several of them.
 
     Raises:
         StoreError: the store cannot be written to.
@@ -37,5 +47,18 @@ def carry_out(
     name = plan.sweep.name
     writer.put_sweep(name, canonical_json(plan.sweep), plan.members())
     missing = waiting(plan, writer, only_failed=only_failed)
-    outcome = run(plan.items(missing, resources), plan.datasets, writer, executor, on_event, sweep=name)
-    return Outcome(outcome.fitted, len(plan.runs) - len(missing), outcome.failed, outcome.stopped)
+    n_reused = len(plan.runs) - len(missing)
+    stopping = Stopping()
+    if plan.sweep.early_stopping is not None:
+        stopping = stop_hopeless(plan, missing, writer, executor, on_event, resources)
+        missing = missing.filter(~pl.col("run_key").is_in([*stopping.stopped, *stopping.failed]))
+    apart = worth_spreading(plan, missing, n_workers)
+    whole = missing.join(apart, on="run_key", how="anti", maintain_order="left")
+    spread = Spread(writer)
+    parts = spread.items(plan.items(apart, resources), n_workers)
+    first = run(
+        chain(parts, plan.items(whole, resources)), plan.datasets, writer, executor, on_event, sweep=name, spread=spread
+    )
+    rest = run(plan.items(apart, resources), plan.datasets, writer, executor, on_event, sweep=name)
+    failed = stopping.failed | dict(first.failed) | dict(rest.failed)
+    return Outcome(first.fitted + rest.fitted, n_reused, failed, len(stopping.stopped))

@@ -1,9 +1,8 @@
 """Measurements: what was measured at a stored run, one immutable archive each, as the tables can be rebuilt from it.
 
-rows.parquet   rows for all tables
+tables.arrows   rows for all tables, an Arrow IPC stream
 """
 
-import io
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -11,12 +10,12 @@ import polars as pl
 
 from models.result import Measurement
 from services import archive
-from services.archive import parquet
+from services.archive import pack_rows, unpack_rows
 from services.provenance import Provenance
 from services.storage import Storage
 
 FOLDER = "measurements"
-ROWS = "rows.parquet"
+ROWS = "tables.arrows"
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ def write(storage: Storage, key: str, rows: pl.DataFrame) -> bool:
     Raises:
         StoreError: the store cannot be written to; nothing is left behind.
     """
-    return archive.create(storage, FOLDER, key, {ROWS: parquet(rows)})
+    return archive.create(storage, FOLDER, key, {ROWS: pack_rows(rows)})
 
 
 def read(storage: Storage, key: str) -> pl.DataFrame:
@@ -51,4 +50,4 @@ def read(storage: Storage, key: str) -> pl.DataFrame:
         DamagedError: it is not as it was written.
         FileNotFoundError: there is none.
     """
-    return pl.read_parquet(io.BytesIO(archive.read(storage, FOLDER, key).read(ROWS)))
+    return unpack_rows(archive.read(storage, FOLDER, key).read(ROWS))

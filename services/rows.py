@@ -8,18 +8,20 @@ import polars as pl
 
 from models.result import Connected, Diagnostic, Measure, MeasuredProfile, Metric, RunResult
 from models.spec import canonical_json
-from services.bundles import Bundle, Manifest
+from services.bundles import REPLACEABLE, Bundle, Manifest
 from services.measurements import MeasurementRecord
-from services.schemas import SCHEMAS, SETTINGS
+from services.schemas import MEASUREMENT_TABLES, RUN_TABLES, SCHEMAS, SETTINGS
+
+Rows = Mapping[str, pl.DataFrame]
 
 
 def rows_of_result(result: RunResult) -> dict[str, pl.DataFrame]:
-    """A run's rows by table, but for the one in `runs`. A failed run has none: its numbers are not results.
+    """A run's rows by table, but for the one in `runs`. One that failed or was stopped has none: those are no results.
 
     Raises:
         ValueError: the result has a curve or a pointwise array that the schema does not know.
     """
-    if result.status == "failed":
+    if result.status in REPLACEABLE:
         return {}
     key = result.run_key
     rows = {
@@ -178,3 +180,10 @@ def split(joined: pl.DataFrame) -> dict[str, pl.DataFrame]:
     """The inverse of `join`."""
     tables = joined["table"].unique(maintain_order=True)
     return {t: joined.filter(pl.col("table") == t).select(SCHEMAS[t].names()) for t in tables}
+
+
+def stacked(rows: Iterable[Rows]) -> dict[str, pl.DataFrame]:
+    """The rows of many runs and measurements, by table."""
+    rows = list(rows)
+    names = dict.fromkeys((*RUN_TABLES, *MEASUREMENT_TABLES))
+    return {t: pl.concat(r[t] for r in rows if t in r) for t in names if any(t in r for r in rows)}

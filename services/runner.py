@@ -1,6 +1,7 @@
 """Runs executed and kept: each result is a bundle before anybody is told of it, each checkpoint is stored."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -10,10 +11,12 @@ from cluster.executor import Executor, Lost, Work
 from cluster.packing import Item
 from models.dataset import Dataset
 from models.events import Checkpoint, Event, Progress, Result
-from models.fit import fit
 from models.result import RunRequest, RunResult, failure
+from models.spreading import ChainsRequest
+from models.work import work
 from services.bundles import Record
 from services.provenance import provenance
+from services.spreading import Spread
 from services.store import Writer
 
 OnEvent = Callable[[Event | Lost], None]
@@ -44,7 +47,8 @@ def run(
     on_event: OnEvent = lambda event: None,
     *,
     sweep: str = "",
-    work: Work = fit,
+    work: Work = work,
+    spread: Spread | None = None,
 ) -> Outcome:
     """Fit runs that the store lacks, and store each result as it comes.
 
@@ -59,23 +63,33 @@ def run(
         on_event: told of everything that happens; of a result after it is stored.
         sweep: the name that the runs are stored under.
         work: what fits a pack, by the contract of `cluster.executor.Work`.
+        spread: what takes care of those items that are parts of runs.
 
     Raises:
         StoreError: the store cannot be written to.
         ClusterError: no worker can be had.
     """
     fitted, failed = 0, {}
-    for item, event in execute(items, datasets, writer, executor, work):
-        if isinstance(event, Lost):
-            event = Result(event.run_key, failure(event.run_key, event.reason))
-        if isinstance(event, Result):
-            result: RunResult = event.value
-            keep(result, item.payload, datasets, writer, sweep)
-            if result.status == "failed":
-                failed[event.run_key] = result.error or "no reason was given"
-            else:
-                fitted += 1
-        on_event(event)
+    # Closed here, so that what fails at the last commit is told like any fault, not found by the garbage collector.
+    with closing(execute(items, datasets, writer, executor, work)) as events:
+        for item, event in events:
+            if isinstance(item.payload, ChainsRequest):
+                assert spread is not None
+                if isinstance(event, Result):
+                    spread.note(item.payload, event.value)
+                elif isinstance(event, Progress):
+                    on_event(spread.progress(item.payload, event))
+                continue  # the run's own fit comes later; it meets again what a part was lost of
+            if isinstance(event, Lost):
+                event = Result(event.run_key, failure(event.run_key, event.reason))
+            if isinstance(event, Result):
+                result: RunResult = event.value
+                keep(result, item.payload, datasets, writer, sweep)
+                if result.status == "failed":
+                    failed[event.run_key] = result.error or "no reason was given"
+                else:
+                    fitted += 1
+            on_event(event)
     return Outcome(fitted, 0, failed)
 
 
@@ -91,7 +105,7 @@ def keep(result: RunResult, request: RunRequest, datasets: Mapping[str, Dataset]
 
 def execute(
     items: Iterable[Item], datasets: Mapping[str, Dataset], writer: Writer, executor: Executor, work: Work
-) -> Iterator[tuple[Item, Event | Lost]]:
+) -> Generator[tuple[Item, Event | Lost]]:
     """Execute items from their stored checkpoints on, and store those that come; yields every event with its item.
 
     Rows wait in memory for one commit of many, and are committed at the end, however it comes.

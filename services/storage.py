@@ -22,6 +22,7 @@ from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import LocalStore, ObjectStore, S3Store
 
 from services.errors import StoreError
+from services.storage_faults import is_away, reason
 
 PATIENCE_SECONDS = 180.0
 QUIET_SECONDS = 2.0
@@ -39,10 +40,6 @@ _VARIABLES = (
     "AWS_ACCESS_KEY_ID",
     "AWS_SECRET_ACCESS_KEY",
     "AWS_SESSION_TOKEN",
-)
-_AWAY = re.compile(
-    r"error sending request|error decoding response body|request or response body error|operation timed out"
-    r"|status code\W*(5\d\d|429)"
 )
 _HALF_WRITTEN = re.compile(r"#\d+$|\.tmp$")  # how obstore and deltalake name what they have not finished
 _log = logging.getLogger(__name__)
@@ -83,6 +80,10 @@ class Storage:
         """Make the folder of a local location; a bucket must be there."""
         if not self.remote:
             with self._said("write to"):
+                if Path(self.location).is_file():
+                    raise StoreError(
+                        f"{self.location} is a file: name a folder for the store by --store or BASIN_STORE"
+                    )
                 Path(self.location).mkdir(parents=True, exist_ok=True)
 
     def top(self) -> set[str]:
@@ -185,10 +186,11 @@ class Storage:
         """Files that killed writers left half-written: those so old that no living one can be at them."""
         if not self.remote:
             oldest_living = time.time() - LEFTOVER_SECONDS
-            for path in Path(self.location).rglob("*"):
-                with suppress(FileNotFoundError):  # its writer finished it just now
-                    if _HALF_WRITTEN.search(path.name) and path.stat().st_mtime < oldest_living:
-                        yield path
+            for folder, _, files in os.walk(self.location):
+                for path in (Path(folder, name) for name in files if _HALF_WRITTEN.search(name)):
+                    with suppress(FileNotFoundError):  # its writer finished it just now
+                        if path.stat().st_mtime < oldest_living:
+                            yield path
 
     def remove_leftovers(self) -> None:
         """Remove what killed writers left half-written."""
@@ -292,33 +294,6 @@ class Storage:
             f"cannot {verb} the store in {self._server}: {reason(error)}; {remedy}; then run the command again: "
             "finished runs are kept"
         )
-
-
-def is_away(error: Exception) -> bool:
-    """Whether an error of obstore, deltalake or polars says that a server did not answer, or was out of order."""
-    return _AWAY.search(_plain(error)) is not None
-
-
-def reason(error: Exception) -> str:
-    """The heart of an error of obstore or deltalake, in one line."""
-    text = _plain(error)
-    if "169.254." in text:
-        return "no credentials are set"
-    if "builder error" in text:
-        return "an address that begins with http:// needs AWS_ALLOW_HTTP=true"
-    if said := re.search(r"<Code>(.*?)</Code>\s*<Message>(.*?)</Message>", text, re.DOTALL):
-        return f"{said[2]} ({said[1]})"
-    if said := re.search(r"([^:]+) \(os error \d+\)", text):
-        return said[1].strip()
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return text
-
-
-def _plain(error: Exception) -> str:
-    """An error's message in one line, without colours, and without the source that obstore puts below it."""
-    text = str(error).partition("\n\nDebug source")[0]
-    return re.sub(r"\s+", " ", re.sub(r"\x1b\[\d+m|↳", "", text)).strip()
 
 
 def _credentials() -> Mapping[str, str]:

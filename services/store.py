@@ -17,39 +17,30 @@ So with measurements.
 
 import difflib
 import io
-import json
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
-from itertools import batched
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 
-from models.spec import SCHEMA_VERSION
-from services import bundles, measurements, tables
+from services import bundles, measurements, mending, opening, tables
 from services.archive import DamagedError, names, object_name, pack_arrays, unpack_arrays
-from services.bundles import Bundle, Manifest, Record, manifest_of
+from services.bundles import REPLACEABLE, Bundle, Manifest, Record, manifest_of
 from services.commits import Committer
 from services.errors import StoreError
 from services.measurements import MeasurementRecord
-from services.rows import join, rows_of_bundle, rows_of_measurement, rows_of_result, run_rows, split
-from services.schemas import INDICES, MEASUREMENT_TABLES, OWNERS, RUN_TABLES
+from services.rows import Rows, join, rows_of_measurement, rows_of_result, run_rows, stacked
+from services.schemas import INDICES, MEASUREMENT_TABLES, RUN_TABLES
 from services.storage import Storage
 
 BATCH = 100
 BATCH_SECONDS = 5.0
-READERS = 16
-VERSION = "store.json"
-LEDGER = "ledger"
 DEFINITION = "basin.sweep"
-
-Rows = Mapping[str, pl.DataFrame]
 
 
 class Store:
@@ -68,7 +59,7 @@ class Store:
         """
         self.storage = Storage(location)
         self.location = self.storage.location
-        _check_version(self.storage)
+        opening.check_version(self.storage)
 
     def scan(self, table: str) -> pl.LazyFrame:
         """One of the tables of `services.schemas.SCHEMAS`, with every attempt at a run."""
@@ -83,7 +74,7 @@ class Store:
         return tables.fitted(self.scan("runs"))
 
     def stored(self, run_keys: Iterable[str]) -> set[str]:
-        """Those of the runs that need no fit: finished or diverged. A failed one is tried again by a later command."""
+        """Those of the runs that need no fit: finished or diverged. Others are tried again by a later command."""
         found = tables.evaluate(self.storage, "runs", self.fitted().select("run_key"))
         return set(run_keys) & set(found["run_key"])
 
@@ -157,13 +148,14 @@ class Writer(Store):
     def put(self, record: Record) -> bool:
         """Keep a run: when this returns, it survives a kill. Its rows follow with the next commit.
 
-        Returns False, and keeps the first, when the run is stored already. A failure is kept as one more attempt.
+        Returns False, and keeps the first, when the run is stored already. A run that failed, or was stopped early, is
+        kept as one more attempt at it.
 
         Raises:
             StoreError: the store cannot be written to.
         """
         result, run_key = record.result, record.request.run_key
-        failed = result.status == "failed"
+        failed = result.status in REPLACEABLE
         if failed and self.storage.exists(bundles.FOLDER, object_name(run_key)):
             return False
         rows = rows_of_result(result)
@@ -232,7 +224,7 @@ class Writer(Store):
             return
         for folder in (bundles.FOLDER, measurements.FOLDER):
             self.storage.flush(folder, [object_name(p.name) for p in self._pending if p.folder == folder])
-        rows = _stacked(p.rows for p in self._pending)
+        rows = stacked(p.rows for p in self._pending)
         if runs := [p.run for p in self._pending if p.run is not None]:
             rows["runs"] = run_rows(runs)
         self._committer.append(rows)
@@ -290,46 +282,14 @@ class Writer(Store):
 
     def _reconcile(self) -> int:
         """Append the rows of what `runs` and `measurements` lack. Returns the number of runs, less those set aside."""
-        self._append_missing(measurements.FOLDER, names(self.storage, measurements.FOLDER), "measurements")
-        stored = names(self.storage, bundles.FOLDER)
-        self._failures = Counter(name.partition(".failed-")[0] for name in stored if ".failed-" in name)
-        n_appended = self._append_missing(bundles.FOLDER, stored, "runs")
-        for run_key in self._checkpoints & stored:
+        stored = {folder: names(self.storage, folder) for folder in (bundles.FOLDER, measurements.FOLDER)}
+        runs = stored[bundles.FOLDER]
+        self._failures = Counter(name.partition(".")[0] for name in runs if "." in name)
+        for run_key in self._checkpoints & runs:
             self.remove_checkpoint(run_key)
-        return n_appended
-
-    def _append_missing(self, folder: str, stored: set[str], index: str) -> int:
-        """Append the rows of what is stored and not in the index. Returns how many that are, less those set aside."""
-        owner = OWNERS[index]
-        missing = sorted(stored - set(tables.collect(self.storage, index, [owner])[owner]))
-        n_appended = 0
-        with ThreadPoolExecutor(READERS) as pool:
-            for batch in batched(missing, 500):
-                found = dict(zip(batch, pool.map(lambda name: self._rows_of(folder, name), batch), strict=True))
-                for name in batch:
-                    if found[name] is None:
-                        self._set_aside(folder, name)
-                whole = [rows for rows in found.values() if rows is not None]
-                self._committer.append_missing(_stacked(whole))
-                n_appended += len(whole)
-        return n_appended
-
-    def _rows_of(self, folder: str, name: str) -> Rows | None:
-        """Rows of a bundle or measurement; None where it is damaged."""
-        try:
-            if folder == measurements.FOLDER:
-                return split(measurements.read(self.storage, name))
-            return rows_of_bundle(bundles.read(self.storage, name))
-        except DamagedError:
-            return None
-        except FileNotFoundError:  # another writer set it aside
-            return {}
-
-    def _set_aside(self, folder: str, name: str) -> None:
-        """Make room for the run, or measurement, to be put again: none of its rows may stay."""
-        self._committer.delete(name)
-        self.storage.move(folder, object_name(name), "damaged")
-        self.set_aside.append(name)
+        found = mending.append_missing(self.storage, self._committer, stored)
+        self.set_aside += found.set_aside
+        return found.runs
 
 
 @contextmanager
@@ -344,59 +304,9 @@ def writing(location: str | Path, *, rebuilding: bool = False) -> Iterator[Write
         StoreError: it is no place for a store, it cannot be written to, holds other files or a store of another schema
             version, or one with a table missing.
     """
-    _make(Storage(location))
+    opening.make(Storage(location))
     writer = Writer(location, rebuilding=rebuilding)
     try:
         yield writer
     finally:
         writer.commit()
-
-
-def exists(location: str | Path) -> bool:
-    """Whether there is a store at a location."""
-    return Storage(location).exists("", VERSION)
-
-
-def _make(storage: Storage) -> None:
-    if not storage.remote and Path(storage.location).is_file():
-        raise StoreError(f"{storage.location} is a file: name a folder for the store by --store or BASIN_STORE")
-    storage.make()
-    # A ledger may come before the store, and tables before the version: without it they are from a writer that was killed here, or is making them now.
-    others = {name for name in storage.top() if not name.startswith(".")} - {tables.FOLDER, LEDGER}
-    if storage.exists("", VERSION):
-        return
-    if others:
-        raise StoreError(
-            f"{storage.location} is not a store, and holds other files ({min(others)}): name a new or empty folder by "
-            "--store or BASIN_STORE"
-        )
-    tables.create(storage)
-    storage.create("", VERSION, json.dumps({"schema_version": SCHEMA_VERSION}).encode() + b"\n")
-    storage.flush("", [VERSION])
-
-
-def _check_version(storage: Storage) -> None:
-    try:
-        text = storage.read("", VERSION)
-    except FileNotFoundError:
-        raise StoreError(
-            f"no store in {storage.location}: `basin compare` makes one; or name another by --store or BASIN_STORE"
-        ) from None
-    try:
-        version = json.loads(text)["schema_version"]
-    except (ValueError, KeyError, TypeError):
-        raise StoreError(
-            f"{storage.where('', VERSION)} does not say a schema version: is {storage.location} a Basin store?"
-        ) from None
-    if version != SCHEMA_VERSION:
-        raise StoreError(
-            f"the store in {storage.location} has schema version {version}, and this Basin reads {SCHEMA_VERSION}: "
-            "name another store by --store or BASIN_STORE, or use the Basin that wrote it"
-        )
-
-
-def _stacked(rows: Iterable[Rows]) -> dict[str, pl.DataFrame]:
-    """The rows of many runs and measurements, by table."""
-    rows = list(rows)
-    names = dict.fromkeys((*RUN_TABLES, *MEASUREMENT_TABLES))
-    return {t: pl.concat(r[t] for r in rows if t in r) for t in names if any(t in r for r in rows)}

@@ -22,6 +22,7 @@ from pydantic import (
     model_validator,
 )
 
+from models.halving import Halving
 from models.spec import Count, Learner, NonNegative, Settings, SpecError, Task, parse_learner
 from services.confinement import permitted
 from services.learners import EFFORTS, Budget, choose, default_names
@@ -146,6 +147,8 @@ class Sweep(Settings):
     """How many combinations are drawn of the settings that vary at random."""
     draw_seed: Annotated[int, Field(ge=0)] = 0
     """Another one draws other values."""
+    early_stopping: Halving | None = None
+    """Stops configurations early whose validation loss falls behind; left out: all are fitted to their end."""
     measures: tuple[MeasureAsked, ...] = MEASURES
     """What to measure at the fitted runs: names, or mappings with `measure` and its settings."""
     resources: Demand = Demand()
@@ -232,7 +235,7 @@ _EXPECTED = {
 }
 
 
-_KEYS: Mapping[Any, type[Settings]] = {"datasets": Data, "resources": Demand}
+_KEYS: Mapping[Any, type[Settings]] = {"datasets": Data, "resources": Demand, "early_stopping": Halving}
 
 
 def _explain(where: str, fault: Any) -> str:

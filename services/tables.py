@@ -10,7 +10,8 @@ from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from services.errors import StoreError
 from services.schemas import SCHEMAS
-from services.storage import Storage, is_away
+from services.storage import Storage
+from services.storage_faults import is_away, is_refused, reason
 
 FOLDER = "tables"
 # Whoever opens a table reads the commits since the last checkpoint one by one.
@@ -139,9 +140,9 @@ def evaluate(storage: Storage, table: str, query: pl.LazyFrame) -> pl.DataFrame:
 
 def unreadable(storage: Storage, table: str, error: Exception) -> StoreError:
     """What a person is told of a table that cannot be read."""
-    if storage.remote and not isinstance(error, TableNotFoundError) and (is_away(error) or "<Code>" in str(error)):
+    if storage.remote and (is_away(error) or is_refused(error)):
         return storage.refusal("read", error)
-    what = "is missing" if isinstance(error, TableNotFoundError) else f"is damaged ({error})"
+    what = "is missing" if isinstance(error, TableNotFoundError) else f"is damaged ({reason(error)})"
     return TableError(
         f"table {storage.where(FOLDER, table)} {what}: `basin store rebuild` makes it again from what is stored"
     )

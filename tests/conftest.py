@@ -1,9 +1,12 @@
 """Settings for all tests: the environment that workers have, and shapes checked by beartype."""
 
 import os
+import secrets
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from cluster.resources import Resources, worker_environment
 
@@ -20,6 +23,9 @@ _hook = install_import_hook("models", "tests.typecheck.check")
 
 import pytest
 
+if TYPE_CHECKING:
+    from tests.head import Head
+
 
 @pytest.fixture(scope="session")
 def basin_data() -> Path:
@@ -28,6 +34,18 @@ def basin_data() -> Path:
     if not folder:
         pytest.skip("BASIN_DATA is not set: it names the folder of real data sets")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def head() -> "Iterator[Head]":
+    """A Ray cluster of its own, with a dashboard; its token is that of the tests."""
+    from tests.head import start_head
+
+    token = os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
+        started = start_head(Path(folder), token)
+        yield started
+        started.stop()
 
 
 class Ended(NamedTuple):

@@ -87,7 +87,12 @@ def compare(
             attend(writer, sweep.name, len(planned.runs), reused, workers_at_hand),
         ):
             compared = job.compare(
-                planned, writer, workers_at_hand.executor, workers_at_hand.on_event, resources=place.resources
+                planned,
+                writer,
+                workers_at_hand.executor,
+                workers_at_hand.on_event,
+                resources=place.resources,
+                n_workers=workers_at_hand.n_workers,
             )
     print_document(compared.document, Console())
     if json_file:

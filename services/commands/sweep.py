@@ -66,8 +66,9 @@ def check(file: FileArgument, store: StoreOption = None, as_json: JsonFlag = Fal
     """
     sweep = read_sweep(file)
     from services.forecast import forecast
+    from services.opening import exists
     from services.plans import load_datasets, outlook, plan
-    from services.store import Store, exists
+    from services.store import Store
 
     environment = settings()
     planned = plan(sweep, load_datasets(sweep, environment.cache))
@@ -152,6 +153,7 @@ def _carry_out(
                 workers_at_hand.executor,
                 workers_at_hand.on_event,
                 resources=place.resources,
+                n_workers=workers_at_hand.n_workers,
                 only_failed=only_failed,
             )
         n_finished = _print_outcome(sweep.name, outcome, writer, Console())
@@ -281,6 +283,8 @@ def _print_outlook(
         others = {name for part in plan.parts for name in part.learners} - set(with_it)
         rest = f"; {', '.join(sorted(others))} without it" if others else ""
         _say(console, f"{path} varies {', '.join(with_it)}{rest}.")
+    if sweep.early_stopping is not None:
+        _say(console, "Configurations that fall behind are stopped early (early_stopping), with all their runs.")
     _say(console, f"To be measured: {', '.join(ask.measure for ask in plan.asks) or 'nothing'}.")
     for part in plan.parts:
         for note in (*part.dataset.notes, *part.notes):

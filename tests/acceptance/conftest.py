@@ -156,11 +156,11 @@ class Basin:
         token = os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         self._environment = kept | {"BASIN_CACHE": str(folder / "cache"), "RAY_AUTH_TOKEN": token, "COLUMNS": "120"}
 
-    def start(self, *arguments: str | Path) -> Command:
-        """Start `basin ARGUMENTS` in a folder of its own."""
+    def start(self, *arguments: str | Path, **environment: str) -> Command:
+        """Start `basin ARGUMENTS` in a folder of its own, with some more variables."""
         folder = self._folder / f"command-{len(self._started)}"
         folder.mkdir()
-        command = Command([str(argument) for argument in arguments], folder, self._environment)
+        command = Command([str(argument) for argument in arguments], folder, self._environment | environment)
         self._started.append(command)
         return command
 

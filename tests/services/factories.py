@@ -8,9 +8,10 @@ import numpy as np
 import polars as pl
 
 from models.dataset import Partition
-from models.result import Diagnostic, Measure, Metric, RunRequest, RunResult, Seconds
+from models.result import Diagnostic, Measure, Measurement, Metric, RunRequest, RunResult, Seconds
 from models.spec import MLP, NUTS, Categorical, Flat, Learner, Normal, Optimise
 from services.bundles import Record, manifest_of
+from services.measurements import MeasurementRecord
 from services.provenance import Hardware, Provenance
 from services.rows import rows_of_result, run_rows
 
@@ -127,3 +128,10 @@ def record(asked: RunRequest, value: RunResult | None = None, attempt: int = 0) 
 def rows_of(kept: Record) -> dict[str, pl.DataFrame]:
     """The run's rows by table."""
     return rows_of_result(kept.result) | {"runs": run_rows([manifest_of(kept)])}
+
+
+def measurement(run_key: str = "r", key: str = "m", value: float = 1.0) -> MeasurementRecord:
+    """Two measures at a stored run."""
+    rows = (measured("hessian_trace", value), measured("sharpness_l2", None))
+    found = Measurement(key=key, run_key=run_key, geometry=rows, seconds=Seconds(1.0, 0.5, 0.0), device="cpu")
+    return MeasurementRecord(found, "sweep", PROVENANCE, STORED_AT)

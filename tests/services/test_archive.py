@@ -7,7 +7,7 @@ import pytest
 
 from services.archive import Archive, DamagedError, pack, pack_arrays, unpack_arrays
 
-PARTS = {"run.json": b"{}", "tables.parquet": bytes(range(200))}
+PARTS = {"run.json": b"{}", "tables.arrows": bytes(range(200))}
 ARRAYS = {"theta": np.arange(5.0), "file": np.array(2), "Gewicht/α": np.eye(2, dtype=np.float32)}
 
 

@@ -107,23 +107,23 @@ def test_only_a_living_process_keeps_others_off(store: Store):
     here = socket.gethostname()
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
         started = psutil.Process(child.pid).create_time()
-        standing._replace(store, "s.state.json", said(child.pid, started, here, age=1000.0))
+        store.storage.replace("sweeps", "s.state.json", said(child.pid, started, here, age=1000.0))
         with pytest.raises(ServiceError, match=f"being run by process {child.pid} on {here}"):
             check_idle(store, "s")
         child.kill()
     check_idle(store, "s")
     # A later process of the same number is another one.
-    standing._replace(store, "s.state.json", said(os.getpid(), started - 5000, here, age=0.0))
+    store.storage.replace("sweeps", "s.state.json", said(os.getpid(), started - 5000, here, age=0.0))
     check_idle(store, "s")
 
 
 @pytest.mark.parametrize(("age", "alive"), [(1.0, True), (1000.0, False)])
 def test_on_another_host_what_was_said_lately_counts(store: Store, age: float, alive: bool):
-    standing._replace(store, "s.state.json", said(1, 0.0, "elsewhere", age))
+    store.storage.replace("sweeps", "s.state.json", said(1, 0.0, "elsewhere", age))
     assert stands(store).alive == alive
 
 
 def test_what_cannot_be_read_says_nothing(store: Store):
-    standing._replace(store, "s.state.json", b"{half")
+    store.storage.replace("sweeps", "s.state.json", b"{half")
     assert read_standing(store, "s") is None
     check_idle(store, "s")
