@@ -57,6 +57,20 @@ def _scaling() -> tuple[dict[str, Any], list[Table]]:
     return found, scaling.tables(found)
 
 
+def _queries() -> tuple[dict[str, Any], list[Table]]:
+    from benchmarks import queries
+
+    found = queries.measure()
+    return found, queries.tables(found)
+
+
+def _planning() -> tuple[dict[str, Any], list[Table]]:
+    from benchmarks import planning
+
+    found = planning.measure()
+    return found, planning.tables(found)
+
+
 def _chaos(seed: int = 0) -> tuple[dict[str, Any], list[Table]]:
     from benchmarks import chaos
 
@@ -71,6 +85,8 @@ BENCHMARKS: dict[str, Callable[..., tuple[dict[str, Any], list[Table]]]] = {
     "training": _training,
     "geometry": _geometry,
     "memory": _memory,
+    "queries": _queries,
+    "planning": _planning,
     "chaos": _chaos,
 }
 
@@ -128,6 +144,18 @@ def geometry(out: Out = None, write_docs: WriteDocs = False) -> None:
 def memory(out: Out = None, write_docs: WriteDocs = False) -> None:
     """Memory of the geometric measures, and what it grows with."""
     _measure(["memory"], out, write_docs)
+
+
+@app.command()
+def queries(out: Out = None, write_docs: WriteDocs = False) -> None:
+    """Questions to a million runs, against SQLite with the same rows."""
+    _measure(["queries"], out, write_docs)
+
+
+@app.command()
+def planning(out: Out = None, write_docs: WriteDocs = False) -> None:
+    """Planning, and resuming when all is done, sweeps of up to 100,000 runs; seconds and memory of the driver."""
+    _measure(["planning"], out, write_docs)
 
 
 @app.command()

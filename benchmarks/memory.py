@@ -10,12 +10,12 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from benchmarks.process import peak_bytes
 from benchmarks.table import Table, figure
 from models import likelihoods
 from models.geometry.catalogue import ask
@@ -152,9 +152,7 @@ def main() -> None:
     name, width, rows = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     program = PROGRAMS[name]
     jax.block_until_ready(jax.jit(program.call)(point(width, rows, program.activation)))
-    # Not `ru_maxrss`, in which a process starts with the peak of the one that started it.
-    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    print(json.dumps({"peak_bytes": 1024 * int(status["VmHWM"].split()[0])}))
+    print(json.dumps({"peak_bytes": peak_bytes()}))
 
 
 if __name__ == "__main__":

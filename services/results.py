@@ -81,7 +81,8 @@ def _schema(table: str) -> dict[str, pl.DataType]:
     """Columns in the order in which people want them: a narrow terminal leaves out what stands last, the long keys."""
     if table not in SCHEMAS:
         raise QueryError(f"no table {table!r}: {_hint(table, SCHEMAS)}")
-    own, runs = SCHEMAS[table], SCHEMAS["runs"]
+    own = SCHEMAS[table]
+    known = dict(SCHEMAS["runs"]) | dict(own)
     first, last = CONTEXT, ("measurement", "other_run_key", "run_key")
     if table == "runs":
         first, last = (
@@ -91,7 +92,7 @@ def _schema(table: str) -> dict[str, pl.DataType]:
     elif table == "comparisons":
         first = last = ()
     between = [name for name in own if name not in (*first, *last)]
-    return {name: (runs | own)[name] for name in (*first, *between, *(name for name in last if name in own))}
+    return {name: known[name] for name in (*first, *between, *(name for name in last if name in own))}
 
 
 def _view(store: Store, table: str, predicates: Sequence[pl.Expr]) -> pl.LazyFrame:

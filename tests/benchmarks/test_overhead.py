@@ -24,7 +24,11 @@ def test_runs_are_timed_through_the_store_and_through_the_executor():
 
 
 def test_the_table_says_what_was_not_measured():
-    found = {"runs": 10, "trials": 3, "workers": 2, "width": 16, "cold_ms": 2.0}
-    rows = {row[0]: row[1:] for row in overhead.tables(found)[0].rows}
+    found = {"runs": 10, "part": 5, "trials": 3, "workers": 2, "width": 16, "cold_ms": 2.0}
+    found["memory_bytes"] = [2**20 * (100 + i) for i in range(11)]
+    times, memory = overhead.tables(found)
+    rows = {row[0]: row[1:] for row in times.rows}
     assert rows["Ray Tune, 3 trials, an actor each"] == ["–", "", ""]
     assert rows["Basin, 10 runs, cold: packs of 16 at most, Ray, bundles and tables"][0] == "2"
+    assert memory.rows[0] == ["0", "100"]
+    assert memory.rows[10] == ["10", "110"]
