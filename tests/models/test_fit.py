@@ -121,7 +121,11 @@ def test_progress_of_each_phase_ends_at_its_total():
     progress = [event for event in events if isinstance(event, Progress) and event.phase != START]
     assert all(0 <= event.done <= event.total for event in progress)
     last = {event.phase: event for event in progress}
-    assert {phase: (event.done, event.total) for phase, event in last.items()} == {"epochs": (6, 6), "measures": (3, 3)}
+    assert {phase: (event.done, event.total) for phase, event in last.items()} == {
+        "start": (0, 1),
+        "epochs": (6, 6),
+        "measures": (3, 3),
+    }
     assert isinstance(events[-1], Result)
 
 

@@ -71,7 +71,7 @@ def test_a_part_goes_on_from_its_own_checkpoint(whole):
 def test_progress_of_a_part_counts_its_own_chains():
     asked = ChainsRequest(of("nuts"), (1, 2))
     last = {e.phase: (e.done, e.total) for e in part(asked) if isinstance(e, Progress)}
-    assert last == {"epochs": (6, 6), "draws": (70, 70)}
+    assert last == {"start": (0, 1), "epochs": (6, 6), "draws": (70, 70)}
 
 
 def test_in_lock_step_too_a_chain_is_the_same_alone(monkeypatch):

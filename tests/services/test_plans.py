@@ -197,9 +197,9 @@ def test_the_sweep_is_kept_with_its_runs(twice):
 def test_the_standing_counts_what_became_of_the_runs(twice):
     path, wanted, *_ = twice
     found = standing(Store(path), wanted.members())
-    assert found.rows() == [("net", 8, 4, 4, 0), ("trees", 4, 4, 0, 0)]
+    assert found.rows() == [("net", 8, 4, 4, 0, 0), ("trees", 4, 4, 0, 0, 0)]
     more = planned(CLASSES, REAL, splits=3, vary={"inference.learning_rate": [0.01, 1e30]}).members()
-    assert standing(Store(path), more).rows() == [("net", 12, 4, 4, 0), ("trees", 6, 4, 0, 0)]
+    assert standing(Store(path), more).rows() == [("net", 12, 4, 4, 0, 0), ("trees", 6, 4, 0, 0, 0)]
 
 
 def test_the_sweep_is_recorded_before_anything_is_fitted(tmp_path: Path):

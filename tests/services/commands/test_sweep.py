@@ -69,7 +69,7 @@ def test_a_check_tells_what_would_be_fitted_and_makes_nothing(command, file, tmp
 def test_a_sweep_is_run_once_and_listed(command, file, tmp_path: Path):
     first = command("sweep", "run", file, *HERE)
     assert first.status == 0
-    assert rows(first.out) == [["net", "4", "4", "0", "0"], ["svm", "2", "2", "0", "0"]]
+    assert rows(first.out) == [["net", "4", "4", "0", "0", "0"], ["svm", "2", "2", "0", "0", "0"]]
     assert "6 runs fitted by this command, 0 reused" in first.out
     assert "Next: basin measure tiny, then: basin geometry tiny" in first.out
     again = command("sweep", "run", file, *HERE)
@@ -103,7 +103,7 @@ def test_a_check_goes_by_runs_like_these_once_there_are_some(command, file):
 def test_the_status_says_what_became_of_the_runs(command, file):
     command("sweep", "run", file, *HERE)
     said = command("sweep", "status", "tiny")
-    assert rows(said.out) == [["net", "4", "4", "0", "0"], ["svm", "2", "2", "0", "0"]]
+    assert rows(said.out) == [["net", "4", "4", "0", "0", "0"], ["svm", "2", "2", "0", "0", "0"]]
     assert "finished: 6 of 6 runs done (0 stored before)" in " ".join(said.out.split())
     document = json.loads(command("sweep", "status", "tiny", "--json").out)
     assert document["standing"]["state"] == "finished"
@@ -130,7 +130,7 @@ def test_only_failed_runs_are_tried_again_where_that_is_asked(command, tmp_path:
     )
     again = command("sweep", "run", "f.yaml", "--only-failed", *HERE)
     assert "! 1 run failed" in again.out
-    assert rows(again.out) == [["wrong", "1", "0", "0", "1"], ["svm", "1", "0", "0", "0"]]
+    assert rows(again.out) == [["wrong", "1", "0", "0", "1", "0"], ["svm", "1", "0", "0", "0", "0"]]
 
 
 def test_what_is_not_being_run_cannot_be_stopped(command, file):
@@ -168,7 +168,7 @@ def test_a_sweep_of_which_nothing_is_finished_ends_badly_and_says_why(command, t
     (tmp_path / "bad.yaml").write_text(yaml.safe_dump(SWEEP | {"learners": [typo], "datasets": ["iris"], "vary": {}}))
     ended = command("sweep", "run", "bad.yaml", *HERE)
     assert ended.status == 1
-    assert rows(ended.out) == [["typo", "1", "0", "0", "1"]]
+    assert rows(ended.out) == [["typo", "1", "0", "0", "1", "0"]]
     assert "! 1 run failed: " in ended.out
     assert "x9" in ended.out
 
