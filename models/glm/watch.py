@@ -73,17 +73,26 @@ class Watch:
             yield from ((chain, i) for i in range(1 if short else self._warmup + self._draws))
 
     def __call__(self, trace: Any, draw: Any) -> None:
-        """Take note of one iteration; an interrupt ends a chain that needs no other."""
+        """Take note of one iteration, and end a chain that needs no other as an interrupt would."""
+        try:
+            ends = self._note(trace, draw)
+        except KeyboardInterrupt:
+            raise InterruptedChainError from None
+        if ends:
+            raise KeyboardInterrupt
+
+    def _note(self, trace: Any, draw: Any) -> bool:
+        """Whether the chain needs no other iteration, though PyMC would go on with it."""
         if draw.draw_idx == 0 and draw.chain in self._known and not self._fits(self._known[draw.chain], draw):
             del self._known[draw.chain]
         if next(self._ahead, None) != (draw.chain, draw.draw_idx):
             raise InterruptedChainError
         self.first_draw = self.first_draw or draw.stats[0]["perf_counter_start"]
         if draw.chain not in self._wanted:
-            raise KeyboardInterrupt
+            return True
         if draw.chain in self._known:
             self._record(trace, draw)
-            raise KeyboardInterrupt
+            return True
         self._done += 1
         if not draw.tuning:
             self._divergences += bool(draw.stats[0]["diverging"])
@@ -92,6 +101,7 @@ class Watch:
         if len(self._points) == self._draws:
             self._finish(draw.chain)
         self._tell()
+        return False
 
     def _fits(self, arrays: Arrays, draw: Any) -> bool:
         shapes = {name: array.shape for name, array in arrays.items()}

@@ -92,8 +92,10 @@ def test_a_chain_that_is_in_the_checkpoint_is_not_sampled_again():
 def test_chosen_chains_are_those_of_the_whole_and_are_counted_alone():
     told = []
     whole, some = run(chains=3), run(chains=3, only=(0, 2), progress=lambda *news: told.append(news[:2]))
-    assert some.posterior.identical(whole.posterior.isel(chain=[0, 2]))
-    assert some.stats.identical(whole.stats.isel(chain=[0, 2]))
+    assert some.checkpoint["chains"].tolist() == [0, 2]
+    for found, expected in ((some.posterior, whole.posterior), (some.stats, whole.stats)):
+        # PyMC numbers the chains that it is left with from 0.
+        assert found.drop_vars("chain").identical(expected.isel(chain=[0, 2]).drop_vars("chain"))
     assert told[-1] == (160, 160)
 
 
