@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.table import Table, figure
-from benchmarks.work import trivial
+from benchmarks.work import scored
 from models.spec import canonical_json
 from services.plans import Plan, load_datasets, plan
 from services.runner import keep
@@ -72,7 +72,7 @@ def fill(store: Path, planned: Plan) -> int:
     with writing(store) as writer:
         writer.put_sweep(name, canonical_json(planned.sweep), planned.members())
         for request in planned.requests():
-            trivial([request], None, {}, lambda event, r=request: keep(event.value, r, planned.datasets, writer, name))
+            keep(scored(request), request, planned.datasets, writer, name)
     return len(planned.runs)
 
 
