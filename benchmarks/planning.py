@@ -14,13 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.table import Table, figure
-from benchmarks.work import trivial
-from models.events import Event, Result
-from models.result import RunRequest
+from benchmarks.work import scored
 from models.spec import canonical_json
 from services.plans import Plan, load_datasets, plan
 from services.runner import keep
-from services.store import Writer, writing
+from services.store import writing
 from services.sweeps import Sweep, parse_sweep
 
 LEARNERS = ("mlp-sgd", "mlp-adam", "mlp-sgd-large-batch", "linear-map")
@@ -70,16 +68,12 @@ def tables(found: dict[str, Any]) -> list[Table]:
 
 def fill(store: Path, planned: Plan) -> int:
     """Store a trivial result of every run of a plan; returns their number."""
+    name = planned.sweep.name
     with writing(store) as writer:
-        writer.put_sweep(planned.sweep.name, canonical_json(planned.sweep), planned.members())
+        writer.put_sweep(name, canonical_json(planned.sweep), planned.members())
         for request in planned.requests():
-            trivial([request], None, {}, lambda event, r=request: _keep(event, r, planned, writer))
+            keep(scored(request), request, planned.datasets, writer, name)
     return len(planned.runs)
-
-
-def _keep(event: Event, request: RunRequest, planned: Plan, writer: Writer) -> None:
-    assert isinstance(event, Result), "trivial work says nothing else"
-    keep(event.value, request, planned.datasets, writer, planned.sweep.name)
 
 
 def _sweep(splits: int, seeds: int) -> Sweep:

@@ -40,7 +40,7 @@ def make(n_runs: int) -> pl.DataFrame:
     places = pl.concat([runs["place"], before["place"] - DISORDER])
     placed = pl.concat([runs, before]).with_columns(place=places + pl.Series(rng.uniform(0, DISORDER, len(places))))
     placed = placed.sort("place").with_columns(stored_at=START + pl.duration(milliseconds=100 * pl.col("place")))
-    return placed.select(SCHEMAS["runs"].names()).cast(pl.Schema(SCHEMAS["runs"]))
+    return placed.select(SCHEMAS["runs"].names()).cast(SCHEMAS["runs"])
 
 
 def _runs(n: int, rng: np.random.Generator) -> pl.DataFrame:

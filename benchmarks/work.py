@@ -10,20 +10,24 @@ from models.events import Result, begun
 from models.result import Metric, RunRequest, RunResult, Seconds
 
 
+def scored(request: RunRequest) -> RunResult:
+    """The result of a run without work: one score."""
+    return RunResult(
+        run_key=request.run_key,
+        status="finished",
+        error=None,
+        n_parameters=1,
+        seconds=Seconds(0.0, 0.0, 0.0),
+        device="cpu",
+        metrics=(Metric("test", "log_score", 0.0, 0.0, 1),),
+    )
+
+
 def trivial(payloads: Sequence[RunRequest], data: Any, checkpoints: Mapping[str, Arrays], emit: Emit) -> None:
     """One score for each request, by the contract of `cluster.executor.Work`."""
     del data, checkpoints
     for request in payloads:
-        result = RunResult(
-            run_key=request.run_key,
-            status="finished",
-            error=None,
-            n_parameters=1,
-            seconds=Seconds(0.0, 0.0, 0.0),
-            device="cpu",
-            metrics=(Metric("test", "log_score", 0.0, 0.0, 1),),
-        )
-        emit(Result(request.run_key, result))
+        emit(Result(request.run_key, scored(request)))
 
 
 def sleep(payloads: Sequence[tuple[str, float]], data: Any, checkpoints: Mapping[str, Arrays], emit: Emit) -> None:
