@@ -32,7 +32,7 @@ tests: $(STAMP)
 ifdef ARGS
 	$(BIN)/pytest $(ARGS)
 else
-	$(BIN)/pytest --numprocesses 2 --dist loadfile --ignore tests/acceptance --ignore tests/cluster
+	$(BIN)/pytest --numprocesses 2 --max-worker-restart 0 --dist loadfile --ignore tests/acceptance --ignore tests/cluster
 	$(BIN)/pytest tests/acceptance tests/cluster
 endif
 

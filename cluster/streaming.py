@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cluster.packing import Item
+from cluster.programs import drop_programs
 from cluster.work import Arrays, Lost, Work, one_line
 from models.events import START, Event, Progress, Result
 
@@ -80,6 +81,7 @@ class Stream:
     def _body(self) -> None:
         reason = "its work ended without a result"
         try:
+            drop_programs()
             self._work([item.payload for item in self._items], self._data, self._checkpoints, self._emit)
         except SystemExit:
             logger.debug("work ended early", exc_info=True)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from cluster.programs import drop_programs
 from cluster.resources import Resources, worker_environment
 
 # Before JAX and NumPy start: one thread per computation, as in a worker, so that bits can be compared.
@@ -34,6 +35,13 @@ def basin_data() -> Path:
     if not folder:
         pytest.skip("BASIN_DATA is not set: it names the folder of real data sets")
     return Path(folder)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _programs() -> Iterator[None]:
+    """A process that runs all tests compiles more programs than the kernel grants it memory maps for."""
+    yield
+    drop_programs(share=0.25)
 
 
 @pytest.fixture(scope="session")

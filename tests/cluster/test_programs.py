@@ -1,0 +1,37 @@
+"""Compiled programs are dropped before the kernel refuses more memory maps."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from cluster.programs import drop_programs
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="the limit is one of Linux")
+def test_programs_are_dropped_above_the_share_of_maps_and_kept_below():
+    compile_some(40)
+    before = maps()
+    limit = int(Path("/proc/sys/vm/max_map_count").read_text())
+
+    assert not drop_programs(share=(before + 100) / limit)
+    assert maps() >= before
+    assert drop_programs(share=(before - 1) / limit)
+    assert maps() < before - 40
+
+
+def test_a_dropped_program_is_compiled_anew_when_it_is_called():
+    double = jax.jit(lambda x: 2 * x)
+    assert double(jnp.ones(3)).sum() == 6
+    assert drop_programs(share=0.0)
+    assert double(jnp.ones(3)).sum() == 6
+
+
+def compile_some(n: int):
+    for i in range(n):
+        jax.jit(lambda x, i=i: jnp.sin(x @ x.T).sum() * i)(jnp.ones((i + 3, 4))).block_until_ready()
+
+
+def maps() -> int:
+    return len(Path("/proc/self/maps").read_text().splitlines())
