@@ -121,6 +121,8 @@ class RunCounts(Record):
 
     finished: Amount
     diverged: Amount = 0
+    stopped: Amount = 0
+    """Stopped early: see docs/early_stopping.md."""
     failed: Amount = 0
 
 

@@ -52,7 +52,7 @@ def carry_out(
     if plan.sweep.early_stopping is not None:
         stopping = stop_hopeless(plan, missing, writer, executor, on_event, resources)
         missing = missing.filter(~pl.col("run_key").is_in([*stopping.stopped, *stopping.failed]))
-    apart = worth_spreading(plan, missing, n_workers)
+    apart = worth_spreading(plan, missing, n_workers, resources)
     whole = missing.join(apart, on="run_key", how="anti", maintain_order="left")
     spread = Spread(writer)
     parts = spread.items(plan.items(apart, resources), n_workers)

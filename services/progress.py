@@ -9,7 +9,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, Tex
 from rich.text import Text
 
 from cluster.executor import Lost
-from models.events import Event
+from models.events import START, Event
 from models.events import Progress as ProgressEvent
 from services.formatting import format_seconds, printable
 from services.tally import Tally
@@ -85,7 +85,8 @@ class ProgressView:
 
     def _advance(self, event: ProgressEvent) -> None:
         divergences = self.tally.divergences.get(event.run_key, 0)
-        count = f"{event.done:,}/{event.total:,} {printable(event.phase)}{_diverged(divergences)}"
+        units = "starting" if event.phase == START else f"{event.done:,}/{event.total:,} {printable(event.phase)}"
+        count = units + _diverged(divergences)
         task = self._running.get(event.run_key)
         if task is None:
             shown = len(self._running) < _VISIBLE_RUNS

@@ -11,20 +11,23 @@ from dataclasses import dataclass, field, replace
 import polars as pl
 
 from cluster.packing import Item
+from cluster.resources import Resources
 from models.events import Progress
 from models.spreading import ChainsRequest, FittedChains, merge_chains, n_chains, spread
 from services.plans import Plan
 from services.store import Writer
 
 
-def worth_spreading(plan: Plan, missing: pl.DataFrame, n_workers: int) -> pl.DataFrame:
-    """Those of the missing runs that cost more than a worker's fair share of all of them, and have several chains."""
+def worth_spreading(plan: Plan, missing: pl.DataFrame, n_workers: int, resources: Resources) -> pl.DataFrame:
+    """Those of the missing runs that cost more than a worker's fair share of all of them, and have several chains.
+
+    Not those that a GPU is for: there all chains of a run take as long as one.
+    """
     counts = dict(missing.group_by("configuration").len().iter_rows())
     share = sum(plan.configurations[i].cost * n for i, n in counts.items()) / n_workers
     large = [i for i in counts if plan.configurations[i].cost > share]
-    several = {
-        r.run_key for r in plan.requests(missing.filter(pl.col("configuration").is_in(large))) if n_chains(r) > 1
-    }
+    items = plan.items(missing.filter(pl.col("configuration").is_in(large)), resources)
+    several = {item.run_key for item in items if not item.resources.gpus and n_chains(item.payload) > 1}
     return missing.filter(pl.col("run_key").is_in(list(several)))
 
 

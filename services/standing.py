@@ -30,7 +30,8 @@ class Worksite(Settings):
     """The process at work.
 
     Attributes:
-        started: its start time by the system's count, which tells it from a later process of the same number.
+        started: seconds from the machine's start to its own, which tell it from a later process of the same number;
+            a clock that is set anew does not move them.
         job: the id of the Ray job that it is the driver of, or None.
     """
 
@@ -75,7 +76,8 @@ class Standing(Settings):
         if self.state != "running":
             return False
         if self.at.host == socket.gethostname():
-            return abs((_started(self.at.process) or 0.0) - self.at.started) < 1.0
+            started = _started(self.at.process)
+            return started is not None and abs(started - self.at.started) < 1.5  # the clock is counted in whole seconds
         return (datetime.now(UTC) - self.updated_at).total_seconds() < SILENT_SECONDS
 
 
@@ -100,11 +102,13 @@ def request_stop(store: Store, name: str) -> None:
 def check_idle(store: Store, name: str) -> None:
     """Refuse to work on a sweep that another process works on.
 
+    This process itself does not: what it said last may be what it could not take back on a full disk.
+
     Raises:
         ServiceError: one does.
     """
     now = read_standing(store, name)
-    if now is not None and now.alive:
+    if now is not None and now.alive and (now.at.host, now.at.process) != (socket.gethostname(), os.getpid()):
         raise ServiceError(
             f"sweep {name!r} is being run by process {now.at.process} on {now.at.host}: `basin sweep status {name}` "
             f"shows how it stands, `basin sweep stop {name}` stops it"
@@ -199,6 +203,9 @@ def _read(store: Store, name: str) -> bytes | None:
 
 def _started(process: int) -> float | None:
     try:
-        return psutil.Process(process).create_time()
+        found = psutil.Process(process)
+        if found.status() == psutil.STATUS_ZOMBIE:
+            return None
+        return found.create_time() - psutil.boot_time()
     except psutil.NoSuchProcess:
         return None

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 import polars as pl
@@ -14,6 +14,7 @@ from models.comparison.estimate import estimate
 from models.comparison.ranking import Comparison as Ranked
 from models.comparison.ranking import compare_all
 from models.comparison.verdict import Trust, verdict
+from models.result import Status
 from models.spec import Kind, Task
 from services.document import (
     NOT_AVAILABLE,
@@ -193,7 +194,7 @@ def _learner(runs: pl.DataFrame, rows: Rows, name: str, task: Task, sizes: Mappi
         n_parameters=None if kind == "baseline" else max(sizes_found, default=None),
         posterior=_posterior(runs),
         seconds=sum(runs["wall_seconds"].to_list()),
-        runs=RunCounts(**{status: counts.get(status, 0) for status in ("finished", "diverged", "failed")}),
+        runs=RunCounts(**{status: counts.get(status, 0) for status in get_args(Status)}),
         warnings=_warnings(runs),
     )
 

@@ -4,7 +4,7 @@ import numpy as np
 from rich.console import Console
 
 from cluster.executor import Lost
-from models.events import Checkpoint, Progress, Result
+from models.events import Checkpoint, Progress, Result, begun
 from services.progress import ProgressView
 
 RUNS = {"k0": "bnn-nuts, split 0, seed 0", "k1": "svm, split 0, seed 0", "k2": "svm, split 1, seed 0"}
@@ -35,6 +35,10 @@ def test_without_a_terminal_a_line_comes_at_most_every_five_seconds():
     lines = lines_of([(0.1 * i, draws(i)) for i in range(1, 200)])  # 19.9 seconds
     assert len(lines) == 5  # at 0.1, 5.1, 10.1, 15.1 seconds and the end
     assert lines[0] == "runs 0/3; bnn-nuts, split 0, seed 0: 1/400 draws"
+
+
+def test_a_run_that_has_just_begun_is_starting():
+    assert lines_of([(0.0, begun("k0"))])[0] == "runs 0/3; bnn-nuts, split 0, seed 0: starting"
 
 
 def test_lines_say_runs_done_divergences_and_time_left():

@@ -31,13 +31,15 @@ def planned(splits: int):
 
 
 def test_what_costs_more_than_a_fair_share_is_worth_it():
-    def learners(splits: int, n_workers: int) -> set[str]:
+    def learners(splits: int, n_workers: int, gpus: float = 0) -> set[str]:
         wanted = planned(splits)
-        return {r.learner.name for r in wanted.requests(worth_spreading(wanted, wanted.runs, n_workers))}
+        worth = worth_spreading(wanted, wanted.runs, n_workers, Resources(gpus=gpus))
+        return {r.learner.name for r in wanted.requests(worth)}
 
     assert learners(splits=1, n_workers=2) == {"bnn"}
     assert learners(splits=4, n_workers=2) == set()
     assert learners(splits=1, n_workers=1) == set()
+    assert learners(splits=1, n_workers=2, gpus=0.5) == set()  # there a part takes as long as the whole
 
 
 def test_a_run_in_parts_is_the_run_that_one_worker_fits(tmp_path: Path):

@@ -8,6 +8,7 @@ import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import psutil
 import pytest
 
 from models.events import Progress, Result
@@ -102,18 +103,26 @@ def said(process: int, started: float, host: str, age: float) -> bytes:
 
 
 def test_only_a_living_process_keeps_others_off(store: Store):
-    import psutil
-
     here = socket.gethostname()
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
-        started = psutil.Process(child.pid).create_time()
+        started = psutil.Process(child.pid).create_time() - psutil.boot_time()
         store.storage.replace("sweeps", "s.state.json", said(child.pid, started, here, age=1000.0))
         with pytest.raises(ServiceError, match=f"being run by process {child.pid} on {here}"):
             check_idle(store, "s")
         child.kill()
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # until its parent asks for it, a dead one is listed
+        check_idle(store, "s")
     check_idle(store, "s")
     # A later process of the same number is another one.
     store.storage.replace("sweeps", "s.state.json", said(os.getpid(), started - 5000, here, age=0.0))
+    check_idle(store, "s")
+
+
+def test_this_process_may_begin_anew_what_it_could_not_say_the_end_of(store: Store):
+    with attended(store, "s", 1, 0, Tally((), 0)):
+        left = store.storage.read("sweeps", "s.state.json")
+    store.storage.replace("sweeps", "s.state.json", left)
+    assert stands(store).alive
     check_idle(store, "s")
 
 
