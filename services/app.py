@@ -19,6 +19,7 @@ from services.settings import settings
 if TYPE_CHECKING:
     from cluster.executor import Executor, Lost
     from models.events import Event
+    from services.standing import Doing
     from services.store import Store, Writer
     from services.tally import Tally
 
@@ -116,7 +117,9 @@ def crew(place: Workplace, waiting: Mapping[str, str]) -> Iterator[Crew]:
 
 
 @contextmanager
-def attend(store: "Store", sweep: str, runs: int, reused: int, crew: Crew) -> Iterator[None]:
+def attend(
+    store: "Store", sweep: str, runs: int, reused: int, crew: Crew, doing: "Doing" = "fitting"
+) -> Iterator[None]:
     """Let others see how the sweep stands while the block runs, and stop it.
 
     Raises:
@@ -125,7 +128,7 @@ def attend(store: "Store", sweep: str, runs: int, reused: int, crew: Crew) -> It
     from services.standing import StoppedError, attended
 
     try:
-        with attended(store, sweep, runs, reused, crew.tally):
+        with attended(store, sweep, runs, reused, crew.tally, doing):
             yield
     except StoppedError as stopped:
         raise typer.Abort(str(stopped)) from None

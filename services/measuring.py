@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
-from pydantic import ValidationError
 
 from cluster.executor import Arrays, Executor, Lost, Work
 from cluster.packing import Item
@@ -20,13 +19,14 @@ from models.geometry.catalogue import Ask, parse_asks
 from models.geometry.paths import Paths
 from models.measuring import MEASURED_DRAWS, MeasureRequest, measure_runs, spaced
 from models.result import Measurement, RunRequest
-from models.spec import Learner, SpecError, canonical_json
+from models.spec import Learner, canonical_json
 from services.bundles import Bundle
 from services.measurements import MeasurementRecord
+from services.plans import paths_of
 from services.provenance import provenance
 from services.rows import settings_text
 from services.store import Store, Writer
-from services.sweeps import Sweep, parse_sweep
+from services.sweeps import MEASURES, parse_sweep
 
 ONE_CPU = Resources()
 
@@ -56,30 +56,14 @@ class Outcome:
 
 
 def wanted(store: Store, sweep: str) -> tuple[tuple[Ask, ...], Paths | None]:
-    """The measures and the paths that a stored sweep asks for itself; None for no paths.
+    """The measures that a stored sweep asks for itself, or else the standard ones, and its paths; None for no paths.
 
     Raises:
         StoreError: there is no such sweep.
         SpecError: its definition cannot be read any more.
     """
     definition = parse_sweep(json.loads(store.sweep(sweep)[0]), f"sweep {sweep!r}")
-    return parse_asks(definition.measures), paths_of(definition)
-
-
-def paths_of(sweep: Sweep) -> Paths | None:
-    """How a sweep connects its solutions; None where it does not.
-
-    Raises:
-        SpecError: a setting that paths do not have or cannot take.
-    """
-    if isinstance(sweep.connections, bool):
-        return Paths() if sweep.connections else None
-    try:
-        return Paths.model_validate(sweep.connections)
-    except ValidationError as error:
-        first = error.errors()[0]
-        path = ".".join(["connections", *map(str, first["loc"])])
-        raise SpecError(f"{path}: {first['msg']}; paths have the settings {', '.join(Paths.model_fields)}") from None
+    return parse_asks(MEASURES if definition.measures is None else definition.measures), paths_of(definition)
 
 
 def plan(store: Store, sweep: str, asks: Sequence[Ask], n_draws: int = MEASURED_DRAWS) -> Plan:

@@ -6,19 +6,23 @@ the runs themselves are rows of a data frame.
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
 import polars as pl
+from pydantic import ValidationError
 
+from cluster.executor import WIDTH
 from cluster.packing import Item
 from cluster.resources import Resources
 from models.build import model_of
 from models.dataset import DataError, Dataset, Partition
 from models.fit import cost, program_key
 from models.geometry.catalogue import Ask, parse_asks
+from models.geometry.paths import Paths
 from models.preparation import prepare
 from models.result import RunRequest, Status, requests_of
 from models.spec import BlackBox, Learner, Net, SpecError, canonical_json, resolve
@@ -73,7 +77,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Plan:
-    """Every run that a sweep asks for, once, and the measures that it wants of them.
+    """Every run that a sweep asks for, once, and the measures and paths that it wants of them.
 
     Attributes:
         runs: a row for each run: run_key, configuration (its place in `configurations`), split, seed.
@@ -84,6 +88,7 @@ class Plan:
     configurations: tuple[Configuration, ...]
     runs: pl.DataFrame
     asks: tuple[Ask, ...]
+    paths: Paths | None
 
     @property
     def run_keys(self) -> list[str]:
@@ -183,6 +188,22 @@ def load_datasets(sweep: Sweep, cache: Path) -> list[Dataset]:
     return [load(each.data, cache=cache, target=each.target, task=each.task) for each in sweep.datasets]
 
 
+def paths_of(sweep: Sweep) -> Paths | None:
+    """How a sweep connects its solutions; None where it does not.
+
+    Raises:
+        SpecError: a setting that paths do not have or cannot take.
+    """
+    if isinstance(sweep.connections, bool):
+        return Paths() if sweep.connections else None
+    try:
+        return Paths.model_validate(sweep.connections)
+    except ValidationError as error:
+        first = error.errors()[0]
+        path = ".".join(["connections", *map(str, first["loc"])])
+        raise SpecError(f"{path}: {first['msg']}; paths have the settings {', '.join(Paths.model_fields)}") from None
+
+
 def plan(sweep: Sweep, datasets: Sequence[Dataset]) -> Plan:
     """Cross datasets, learners, varied settings, splits and seeds.
 
@@ -196,7 +217,7 @@ def plan(sweep: Sweep, datasets: Sequence[Dataset]) -> Plan:
         SpecError: a learner that does not fit a dataset, settings that cannot be varied so, or an unknown measure.
         DataError: a dataset that cannot be split or prepared.
     """
-    asks = parse_asks(sweep.measures)
+    asks, paths = parse_asks(sweep.measures or ()), paths_of(sweep)
     learners = [sweep.learners_for(has_shape=dataset.shape is not None) for dataset in datasets]
     check_varied([learner for each in learners for learner in each], sweep.vary)
     parts, configurations = [], []
@@ -204,7 +225,7 @@ def plan(sweep: Sweep, datasets: Sequence[Dataset]) -> Plan:
         first = prepare(dataset, Partition())
         parts.append(Part(dataset, tuple(learner.name for learner in mine), first.notes))
         configurations += _configurations(sweep, dataset, mine, len(first.columns))
-    return Plan(sweep, tuple(parts), tuple(configurations), _runs(sweep, configurations), asks)
+    return Plan(sweep, tuple(parts), tuple(configurations), _runs(sweep, configurations), asks, paths)
 
 
 def _configurations(
@@ -253,7 +274,7 @@ class Outlook(NamedTuple):
     """What a learner's runs on one dataset have before them.
 
     Attributes:
-        programs: compiled programs that its missing runs need.
+        programs: compiled programs that its missing runs need, each with how many of them need it.
         cost: of its missing runs, in the unit of `Configuration.cost`.
     """
 
@@ -261,7 +282,7 @@ class Outlook(NamedTuple):
     learner: Learner
     runs: int
     stored: int
-    programs: frozenset[str]
+    programs: Mapping[str, int]
     cost: float
 
 
@@ -281,11 +302,24 @@ def outlook(plan: Plan, missing: pl.DataFrame) -> list[Outlook]:
             learner=each[0][0].learner,
             runs=sum(n for _, n, _ in each),
             stored=sum(n - n_missing for _, n, n_missing in each),
-            programs=frozenset(c.program for c, _, n_missing in each if n_missing),
+            programs=_total((c.program, n_missing) for c, _, n_missing in each if n_missing),
             cost=math.fsum(c.cost * n_missing for c, _, n_missing in each),
         )
         for each in by_learner.values()
     ]
+
+
+def n_packs(outlooks: Iterable[Outlook]) -> int:
+    """Packs that the missing runs travel in at the least; executors cut smaller ones by memory, speed and workers."""
+    waiting = _total(((row.dataset.fingerprint, name), n) for row in outlooks for name, n in row.programs.items())
+    return sum(math.ceil(n / WIDTH) for n in waiting.values())
+
+
+def _total[K](counts: Iterable[tuple[K, int]]) -> Counter[K]:
+    total: Counter[K] = Counter()
+    for name, n in counts:
+        total[name] += n
+    return total
 
 
 def standing(store: Store, members: pl.DataFrame) -> pl.DataFrame:

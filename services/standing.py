@@ -24,6 +24,7 @@ BEAT_SECONDS = 2.0
 SILENT_SECONDS = 60.0
 
 State = Literal["running", "finished", "stopped", "interrupted", "failed"]
+Doing = Literal["fitting", "measuring"]
 
 
 class Worksite(Settings):
@@ -45,7 +46,8 @@ class Standing(Settings):
     """How a sweep stands.
 
     Attributes:
-        runs: all of them.
+        doing: what is done with the runs.
+        runs: all of them; where they are measured, one for each draw of a run and group of measures that is asked for.
         reused: those that were stored before.
         ended: numbers of runs that ended since, by status.
         running: runs at work now.
@@ -57,6 +59,7 @@ class Standing(Settings):
 
     name: str
     state: State
+    doing: Doing = "fitting"
     runs: int
     reused: int
     ended: Mapping[str, int]
@@ -116,14 +119,14 @@ def check_idle(store: Store, name: str) -> None:
 
 
 @contextmanager
-def attended(store: Store, name: str, runs: int, reused: int, tally: Tally) -> Iterator[None]:
+def attended(store: Store, name: str, runs: int, reused: int, tally: Tally, doing: Doing = "fitting") -> Iterator[None]:
     """Say how the sweep stands for as long as the block runs, and interrupt it when that is asked for.
 
     Raises:
         StoppedError: that was asked for.
     """
     store.storage.remove("sweeps", f"{name}.stop")
-    attendant = _Attendant(store, name, runs, reused, tally)
+    attendant = _Attendant(store, name, runs, reused, tally, doing)
     attendant.start()
     try:
         yield
@@ -141,10 +144,11 @@ def attended(store: Store, name: str, runs: int, reused: int, tally: Tally) -> I
 
 
 class _Attendant(threading.Thread):
-    def __init__(self, store: Store, name: str, runs: int, reused: int, tally: Tally):
+    def __init__(self, store: Store, name: str, runs: int, reused: int, tally: Tally, doing: Doing):
         super().__init__(name="basin-standing", daemon=True)
         self.stop_seen = False
         self._store, self._name, self._runs, self._reused, self._tally = store, name, runs, reused, tally
+        self._doing: Doing = doing
         self._started_at = datetime.now(UTC)
         self._ended = threading.Event()
         self._at = Worksite(
@@ -178,6 +182,7 @@ class _Attendant(threading.Thread):
         standing = Standing(
             name=self._name,
             state=state,
+            doing=self._doing,
             runs=self._runs,
             reused=self._reused,
             ended=dict(tally.ended),

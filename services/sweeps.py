@@ -149,12 +149,13 @@ class Sweep(Settings):
     """Another one draws other values."""
     early_stopping: Halving | None = None
     """Stops configurations early whose validation loss falls behind; left out: all are fitted to their end."""
-    measures: tuple[MeasureAsked, ...] = MEASURES
-    """What to measure at the fitted runs: names, or mappings with `measure` and its settings."""
+    measures: tuple[MeasureAsked, ...] | None = None
+    """What to measure once all runs are fitted: names, or mappings with `measure` and its settings. Left out: nothing,
+    and `basin measure` takes the standard ones when it is called."""
     resources: Demand = Demand()
     """What to run it on."""
     connections: Annotated[bool | dict[str, JsonValue], BeforeValidator(_connections)] = False
-    """Whether to measure the loss along paths between runs, or the settings of that."""
+    """Whether to measure the loss along paths between runs, too, or the settings of that."""
 
     @model_validator(mode="after")
     def _possible(self) -> Self:

@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from services.app import crew, store_of, tell, workplace
+from services.app import Workplace, attend, crew, store_of, tell, workplace
 from services.commands.options import AddressOption, GpusOption, StoreOption, WorkersOption, listed
 from services.commands.outputs import check_outputs, write_json, writing_output
 from services.settings import settings
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from models.geometry.catalogue import Ask
+    from models.geometry.paths import Paths
+    from services.store import Writer
 
 SweepArgument = Annotated[str, typer.Argument(help="A sweep or comparison: `basin sweep list` has their names.")]
 MeasuresOption = Annotated[
@@ -74,40 +78,53 @@ def measure(
     place = workplace(store, workers, gpus, address)
     asked = None if measures is None else parse_measures(measures)
     from models.geometry.paths import Paths
+    from services.measuring import wanted
+    from services.standing import check_idle
+
+    with store_of(place) as writer:
+        own, connections = wanted(writer, sweep)
+        check_idle(writer, sweep)
+        if paths is not None:
+            connections = (connections or Paths()) if paths else None
+        done = take_measures(place, writer, sweep, own if asked is None else asked, connections, draws)
+    tell(f"Next: basin geometry {sweep}")
+    if not done:
+        raise typer.Exit(1)
+
+
+def take_measures(
+    place: Workplace, writer: "Writer", sweep: str, asks: "Sequence[Ask]", paths: "Paths | None", draws: int
+) -> bool:
+    """Measure what the store lacks, at `draws` draws of each posterior. Returns whether anything could be measured.
+
+    Raises:
+        StoreError: the store cannot be written to.
+        ClusterError: no worker can be had.
+        DataError: a dataset cannot be read any more, or it is not what it was.
+        Abort: it was stopped.
+    """
     from services import connecting, measuring
     from services.plans import datasets_of
 
-    with store_of(place) as writer:
-        own, connections = measuring.wanted(writer, sweep)
-        plan = measuring.plan(writer, sweep, own if asked is None else asked, draws)
-        requests: list[Any] = list(plan.requests)
-        if connections is None and paths:
-            connections = Paths()
-        if connections is not None and paths is not False:
-            requests += connecting.plan(writer, sweep, connections, draws)
+    plan = measuring.plan(writer, sweep, asks, draws)
+    requests: list[Any] = list(plan.requests)
+    if paths is not None:
+        requests += connecting.plan(writer, sweep, paths, draws)
+    measured = 0
+    if requests:
+        datasets = datasets_of(writer, sweep, place.cache)
         waiting = {request.key: measuring.words(request) for request in requests}
-        measured = 0
-        if requests:
-            datasets = datasets_of(writer, sweep, place.cache)
-            with crew(place, waiting) as (executor, on_event, _, _):
-                outcome = measuring.measure(
-                    requests,
-                    sweep,
-                    datasets,
-                    writer,
-                    executor,
-                    on_event,
-                    resources=place.resources,
-                )
-            measured = outcome.measured
-            for reason, n in Counter(outcome.failed.values()).most_common(5):
-                tell(f"! {n} could not be measured: {reason}")
-        tell(f"{measured:,} of {len(requests):,} requests measured; {plan.reused:,} values were there before")
-        if plan.unfinished:
-            tell(f"{plan.unfinished:,} of the sweep's runs are not finished, and are left out: basin sweep run")
-    tell(f"Next: basin geometry {sweep}")
-    if requests and not measured:
-        raise typer.Exit(1)
+        with crew(place, waiting) as workers, attend(writer, sweep, len(requests), 0, workers, "measuring"):
+            outcome = measuring.measure(
+                requests, sweep, datasets, writer, workers.executor, workers.on_event, resources=place.resources
+            )
+        measured = outcome.measured
+        for reason, n in Counter(outcome.failed.values()).most_common(5):
+            tell(f"! {n} could not be measured: {reason}")
+    tell(f"{measured:,} of {len(requests):,} requests measured; {plan.reused:,} values were there before")
+    if plan.unfinished:
+        tell(f"{plan.unfinished:,} of the sweep's runs are not finished, and are left out: basin sweep run")
+    return not requests or measured > 0
 
 
 def geometry(

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from services.app import attend, crew, store_of, tell, workplace
+from services.commands.geometry import take_measures
 from services.commands.options import AddressOption, GpusOption, StoreOption, WorkersOption, print_json
 from services.formatting import format_bytes, format_seconds, printable
 from services.settings import settings
@@ -92,7 +93,7 @@ def run_sweep(
     address: AddressOption = None,
     store: StoreOption = None,
 ) -> None:
-    """Fit the runs of a sweep that are not stored yet.
+    """Fit the runs of a sweep that are not stored yet, and then measure what its file says under `measures`.
 
     For example:
 
@@ -134,6 +135,7 @@ def _carry_out(
     place = workplace(
         store, demand.workers if workers is None else workers, demand.gpus if gpus is None else gpus, address
     )
+    from models.measuring import MEASURED_DRAWS
     from services.execution import carry_out, waiting
     from services.plans import load_datasets, plan
     from services.standing import check_idle
@@ -157,8 +159,12 @@ def _carry_out(
                 only_failed=only_failed,
             )
         n_finished = _print_outcome(sweep.name, outcome, writer, Console())
+        if n_finished and (planned.asks or planned.paths):
+            take_measures(place, writer, sweep.name, planned.asks, planned.paths, MEASURED_DRAWS)
     if not n_finished:
         raise typer.Exit(1)
+    measure = "" if planned.asks else f"basin measure {sweep.name}, then: "
+    _say(Console(), f"Next: {measure}basin geometry {sweep.name}")
 
 
 @app.command()
@@ -250,6 +256,8 @@ def list_sweeps(store: StoreOption = None, as_json: JsonFlag = False) -> None:
 def _print_outlook(
     plan: "Plan", outlooks: "Sequence[Outlook]", forecasts: "Sequence[Forecast]", console: Console
 ) -> None:
+    from services.plans import n_packs
+
     sweep, n_stored = plan.sweep, sum(row.stored for row in outlooks)
     n_programs = len(frozenset().union(*(row.programs for row in outlooks)))
     table = _table("dataset", "learner", "runs", "stored", "to compile", "core time", "worker memory")
@@ -269,7 +277,8 @@ def _print_outlook(
         console,
         "",
         f"{sweep.name}: {_n(len(plan.runs), 'run')} on {_n(sweep.n_splits, 'split')} with "
-        f"{_n(sweep.n_seeds, 'seed')} each, {n_stored:,} stored already; {_n(n_programs, 'program')} to compile.",
+        f"{_n(sweep.n_seeds, 'seed')} each, {n_stored:,} stored already; {_n(n_programs, 'program')} to compile, "
+        f"{_n(n_packs(outlooks), 'pack')} or more.",
     )
     if n_stored < len(plan.runs):
         total = sum(ahead.cpu_hours for ahead in forecasts)
@@ -285,13 +294,16 @@ def _print_outlook(
         _say(console, f"{path} varies {', '.join(with_it)}{rest}.")
     if sweep.early_stopping is not None:
         _say(console, "Configurations that fall behind are stopped early (early_stopping), with all their runs.")
-    _say(console, f"To be measured: {', '.join(ask.measure for ask in plan.asks) or 'nothing'}.")
+    asked = [ask.measure for ask in plan.asks] + (["the loss along paths between runs"] if plan.paths else [])
+    _say(console, f"Then to be measured: {', '.join(asked)}." if asked else "Nothing is measured after the fits.")
     for part in plan.parts:
         for note in (*part.dataset.notes, *part.notes):
             _say(console, f"{part.dataset.name}: {note}")
 
 
 def _outlook_document(plan: "Plan", outlooks: "Sequence[Outlook]", forecasts: "Sequence[Forecast]") -> dict[str, Any]:
+    from services.plans import n_packs
+
     learners = [
         {
             "dataset": row.dataset.name,
@@ -299,6 +311,7 @@ def _outlook_document(plan: "Plan", outlooks: "Sequence[Outlook]", forecasts: "S
             "runs": row.runs,
             "stored": row.stored,
             "programs": len(row.programs),
+            "packs": n_packs([row]),
             "cpu_hours": ahead.cpu_hours,
             "worker_bytes": ahead.worker_bytes,
             "runs_like_it": ahead.runs_like_it,
@@ -310,6 +323,7 @@ def _outlook_document(plan: "Plan", outlooks: "Sequence[Outlook]", forecasts: "S
         "runs": len(plan.runs),
         "stored": sum(row.stored for row in outlooks),
         "programs": len(frozenset().union(*(row.programs for row in outlooks))),
+        "packs": n_packs(outlooks),
         "measures": [ask.measure for ask in plan.asks],
         "learners": learners,
     }
@@ -327,7 +341,6 @@ def _print_outcome(name: str, outcome: "Outcome", store: "Store", console: Conso
     if outcome.stopped:
         _say(console, f"{_n(outcome.stopped, 'run')} stopped early, with all runs of their configurations.")
     _say(console, f"{_n(outcome.fitted, 'run')} fitted by this command, {outcome.reused:,} reused from the store.")
-    _say(console, f"Next: basin measure {name}, then: basin geometry {name}")
     return int(found["finished"].sum())
 
 
@@ -342,8 +355,12 @@ def _stands(now: "Standing") -> str:
     ended = sum(now.ended.values())
     said = {"running": "running" if now.alive else "broken off: `basin sweep resume` goes on"}.get(now.state, now.state)
     ago = (datetime.now(UTC) - now.updated_at).total_seconds()
+    if now.doing == "measuring":
+        done = f"{ended:,} of {_n(now.runs, 'request')} measured"
+    else:
+        done = f"{now.reused + ended:,} of {_n(now.runs, 'run')} done ({now.reused:,} stored before)"
     parts = [
-        f"{said}: {now.reused + ended:,} of {_n(now.runs, 'run')} done ({now.reused:,} stored before)",
+        f"{said}: {done}",
         *(f"{n:,} {status}" for status, n in now.ended.items() if status != "finished"),
         *([f"{now.running:,} running"] if now.running and now.alive else []),
         *([f"about {format_seconds(now.seconds_left)} left"] if now.seconds_left and now.alive else []),

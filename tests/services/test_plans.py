@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from cluster.executor import InProcessExecutor
+from cluster.executor import WIDTH, InProcessExecutor
 from cluster.resources import Resources
 from models.dataset import DataError, Dataset, Partition
 from models.fit import cost, program_key
@@ -18,7 +18,7 @@ from services.datasets import load
 from services.errors import StoreError
 from services.execution import carry_out
 from services.learners import presets
-from services.plans import MEMBERS, datasets_of, load_datasets, outlook, plan, standing
+from services.plans import MEMBERS, datasets_of, load_datasets, n_packs, outlook, plan, standing
 from services.runner import Outcome
 from services.store import Store, writing
 from services.sweeps import MEASURES, Data, Sweep, parse_sweep
@@ -160,9 +160,17 @@ def test_the_outlook_counts_runs_stored_and_programs():
     ]
     small = [i for i, c in enumerate(wanted.configurations) if c.varied.get("inference.batch_size") == 16]
     net, *_ = outlook(wanted, wanted.runs.filter(~pl.col("configuration").is_in(small)))
-    assert (net.stored, len(net.programs)) == (4, 1)
+    assert (net.stored, list(net.programs.values())) == (4, [4])
     assert net.cost == 4 * wanted.configurations[0].cost
-    assert [row.programs for row in outlook(wanted, wanted.runs.clear())] == [frozenset()] * 4
+    assert [row.programs for row in outlook(wanted, wanted.runs.clear())] == [{}] * 4
+
+
+def test_packs_are_of_one_program_on_one_dataset_and_of_a_limited_width():
+    wanted = planned(CLASSES, REAL, vary=VARY)
+    assert n_packs(outlook(wanted, wanted.runs)) == 6
+    wanted = planned(CLASSES, learners=[NET], seeds=WIDTH)
+    assert n_packs(outlook(wanted, wanted.runs)) == 2
+    assert n_packs(outlook(wanted, wanted.runs.clear())) == 0
 
 
 # --- carrying out -----------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import yaml
 
 from models.spec import SpecError, canonical_json
 from services.learners import EFFORTS, choose, default_names, presets
-from services.sweeps import MEASURES, NAME, Data, Sweep, comparison, name_of, parse_sweep, read_sweep, settle
+from services.sweeps import NAME, Data, Sweep, comparison, name_of, parse_sweep, read_sweep, settle
 
 SMALL = {"name": "small", "datasets": ["iris"], "learners": ["mlp-sgd", "svm"]}
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.yaml"))
@@ -18,7 +18,7 @@ EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.yaml"))
 def test_what_is_left_out_has_its_default():
     sweep = parse_sweep({"name": "all", "datasets": ["iris", {"data": "houses.csv", "target": "price"}]})
     assert sweep.datasets == (Data(data="iris"), Data(data="houses.csv", target="price"))
-    assert (sweep.learners, sweep.vary, sweep.measures, sweep.connections) == (None, {}, MEASURES, False)
+    assert (sweep.learners, sweep.vary, sweep.measures, sweep.connections) == (None, {}, None, False)
     assert (sweep.n_splits, sweep.n_seeds) == (EFFORTS["standard"].splits, EFFORTS["standard"].seeds)
     assert sweep.learners_for(has_shape=False) == choose(default_names(False), "standard")
     assert [each.name for each in sweep.learners_for(has_shape=True)] == default_names(True)

@@ -25,7 +25,6 @@ SWEEP = {
     "budget": "quick",
     "splits": 1,
     "vary": {"inference.learning_rate": [0.01, 0.1]},
-    "measures": ["l2_norm"],
 }
 HERE = ("--workers", "0")
 
@@ -59,11 +58,25 @@ def test_a_check_tells_what_would_be_fitted_and_makes_nothing(command, file, tmp
     ]
     assert all(row[5].startswith("~") and row[-1] == "MiB" for row in rows(ended.out))  # by rule of thumb
     said = " ".join(ended.out.split())
-    assert "tiny: 6 runs on 1 split with 1 seed each, 0 stored already; 4 programs to compile." in said
+    assert "tiny: 6 runs on 1 split with 1 seed each, 0 stored already; 4 programs to compile, 4 packs or more." in said
     assert "inference.learning_rate varies net; svm without it." in said
-    assert "To be measured: l2_norm." in said
+    assert "Nothing is measured after the fits." in said
     assert "Next: basin sweep run tiny.yaml" in said
     assert not (tmp_path / "store").exists()
+
+
+def test_what_the_file_says_is_measured_after_the_fits_and_once(command, tmp_path: Path):
+    asked = SWEEP | {"measures": ["l2_norm"], "connections": {"points": 3, "bezier_steps": 0}}
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(asked))
+    ahead = command("sweep", "check", "tiny.yaml")
+    assert "Then to be measured: l2_norm, the loss along paths between runs." in " ".join(ahead.out.split())
+    first = command("sweep", "run", "tiny.yaml", *HERE)
+    assert first.status == 0
+    assert "8 of 8 requests measured; 0 values were there before" in first.err
+    assert "Next: basin geometry tiny" in first.out
+    assert "finished: 8 of 8 requests measured" in " ".join(command("sweep", "status", "tiny").out.split())
+    again = command("sweep", "run", "tiny.yaml", *HERE)
+    assert "0 of 0 requests measured; 6 values were there before" in again.err
 
 
 def test_a_sweep_is_run_once_and_listed(command, file, tmp_path: Path):
