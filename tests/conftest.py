@@ -41,7 +41,7 @@ def basin_data() -> Path:
 def _programs() -> Iterator[None]:
     """A process that runs all tests compiles more programs than the kernel grants it memory maps for."""
     yield
-    drop_programs(share=0.25)
+    drop_programs()
 
 
 @pytest.fixture(scope="session")
