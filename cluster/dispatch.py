@@ -100,12 +100,13 @@ class Dispatch:
 
     def _send(self, actor: Actor, pack: Pack) -> None:
         self._jobs += 1
-        actor.job = Job(self._jobs, pack, {item.run_key: item for item in pack.items})
-        actor.last = pack.program
         if pack.data not in self._refs:
             self._refs[pack.data] = ray.put(datum(self._data, pack))
+        data = self._refs[pack.data]
+        actor.job = Job(self._jobs, pack, {item.run_key: item for item in pack.items}, data)
+        actor.last = pack.program
         checkpoints = checkpoints_of(pack, self._given) | checkpoints_of(pack, self._newest)
-        arguments = (self._jobs, self._work, pack.items, [self._refs[pack.data]], checkpoints)
+        arguments = (self._jobs, self._work, pack.items, [data], checkpoints)
         actor.waits_on = actor.handle.run.remote(*arguments)
 
     def _serve(self) -> Iterator[Event | Lost]:
@@ -140,7 +141,8 @@ class Dispatch:
         except RayTaskError as error:  # the worker lives
             self._pool.release(actor)
             if isinstance(error, ObjectLostError):
-                self._refs.pop(job.pack.data, None)
+                if self._refs.get(job.pack.data) == job.data:  # else another job has found out before this one
+                    del self._refs[job.pack.data]
                 batch = self._again(actor, job, death_of(error))
             else:  # a pack that cannot be unpacked, or an event packed
                 batch = [Lost(run_key, one_line(error.cause), 1) for run_key in job.unfinished]

@@ -34,6 +34,7 @@ class Job:
 
     Attributes:
         unfinished: its runs without a result, by key.
+        data: the object that it reads.
         done: cost of its runs that have ended.
         begun: keys of those that were heard of.
         announces: whether its work says what it begins, so that the rest can be asked back.
@@ -44,6 +45,7 @@ class Job:
     number: int
     pack: Pack
     unfinished: dict[str, Item]
+    data: ray.ObjectRef
     since: float = field(default_factory=time.monotonic)
     done: float = 0.0
     begun: set[str] = field(default_factory=set)

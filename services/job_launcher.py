@@ -3,12 +3,15 @@
 import json
 from typing import TYPE_CHECKING
 
-from services.launchers import LaunchState
+from services.launchers import STOPPED, LaunchState, state_after
 from services.schedules import RunOptions
 from services.sweeps import parse_sweep
 
 if TYPE_CHECKING:
-    from cluster.jobs import Jobs
+    from cluster.jobs import Job, Jobs
+
+_CANNOT_EXECUTE = (126, 127)  # by POSIX
+_NO_INTERPRETER = "the cluster's head cannot execute the interpreter: let BASIN_CLUSTER_PYTHON name the one that it has"
 
 
 class JobLauncher:
@@ -31,7 +34,7 @@ class JobLauncher:
     def state(self, launch_id: str) -> LaunchState | None:
         """See `Launcher`."""
         job = self._jobs().find(_job_id(launch_id))
-        return job and LaunchState(job.state, job.message if job.state in ("failed", "stopped") else "")
+        return job and _state_of(job, f"basin jobs logs {job.id} --address {self._address}")
 
     def stop(self, launch_id: str) -> None:
         """See `Launcher`."""
@@ -43,6 +46,19 @@ class JobLauncher:
         if self._connected is None:
             self._connected = Jobs(self._address)
         return self._connected
+
+
+def _state_of(job: "Job", log: str) -> LaunchState:
+    if job.state == "stopped":
+        return STOPPED
+    if job.state != "failed":
+        return LaunchState(job.state)
+    if job.exit_code is None:  # the machine or Ray, and not the command: a line of what, and then of where in Ray
+        what = next(filter(None, map(str.strip, job.message.splitlines())), "Ray does not say why")
+        return LaunchState("failed", f"{what[:500]}; log: {log}")
+    if job.exit_code in _CANNOT_EXECUTE:
+        return LaunchState("failed", _NO_INTERPRETER)
+    return state_after(job.exit_code, job.message, log)
 
 
 def _job_id(launch_id: str) -> str:

@@ -1,5 +1,6 @@
 """What launches a sweep once for each launch id, so that it outlives the scheduler, and says what became of it."""
 
+import signal
 from typing import Literal, NamedTuple, Protocol
 
 from services.schedules import RunOptions
@@ -10,6 +11,31 @@ class LaunchState(NamedTuple):
 
     status: Literal["pending", "running", "succeeded", "failed", "stopped", "lost"]
     reason: str = ""
+
+
+STOPPED = LaunchState("stopped", "it was asked to end")
+_INTERRUPTED = (130, -signal.SIGINT, -signal.SIGTERM)
+
+
+def state_after(status: int, output: str, log: str) -> LaunchState:
+    """What the exit status of a launch's command means.
+
+    Args:
+        status: negative where a signal ended it.
+        output: the end of what it printed.
+        log: where all of that is.
+    """
+    if status == 0:
+        return LaunchState("succeeded")
+    if status in _INTERRUPTED:
+        return STOPPED
+    return LaunchState("failed", f"exit status {status}: {last_line(output)}; log: {log}")
+
+
+def last_line(output: str) -> str:
+    """The last words of a command: there it says what went wrong."""
+    lines = output.strip().splitlines()
+    return lines[-1].strip()[:500] if lines else "it printed nothing"
 
 
 class Launcher(Protocol):

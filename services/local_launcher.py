@@ -13,12 +13,11 @@ from pathlib import Path
 
 from services.errors import ServiceError
 from services.files import written_aside
-from services.launchers import LaunchState
+from services.launchers import STOPPED, LaunchState, last_line, state_after
 from services.schedules import RunOptions
 
 STOP_SECONDS = 60.0  # after SIGINT, which lets a sweep keep what is finished, until SIGKILL
 _START_SECONDS = 60.0
-_INTERRUPTED = (130, -signal.SIGINT, -signal.SIGTERM)
 BASIN = (sys.executable, "-m", "services.cli")
 
 
@@ -50,8 +49,8 @@ class LocalLauncher:
         except subprocess.TimeoutExpired:
             raise ServiceError(f"cannot start {launch_id}: nothing began within {_START_SECONDS:.0f} s") from None
         if not (folder / "process.json").exists():
-            reason = started.stderr.decode(errors="replace").strip().splitlines() or [_last_line(folder / "log")]
-            raise ServiceError(f"cannot start {launch_id}: {reason[-1]}")
+            output = started.stderr.decode(errors="replace").strip() or _end_of(folder / "log")
+            raise ServiceError(f"cannot start {launch_id}: {last_line(output)}")
 
     def state(self, launch_id: str) -> LaunchState | None:
         """See `Launcher`."""
@@ -61,7 +60,7 @@ class LocalLauncher:
         # In this order: what has ended by now has left its status.
         alive = _alive(folder)
         if (folder / "status").exists():
-            return self._ended(folder, int((folder / "status").read_text()))
+            return _ended(folder, int((folder / "status").read_text()))
         if alive:
             return LaunchState("running")
         if (folder / "stop").exists():
@@ -83,12 +82,11 @@ class LocalLauncher:
                 if time.monotonic() > since + STOP_SECONDS:
                     os.killpg(group, signal.SIGKILL)
 
-    def _ended(self, folder: Path, status: int) -> LaunchState:
-        if status == 0:
-            return LaunchState("succeeded")
-        if (folder / "stop").exists() or status in _INTERRUPTED:
-            return LaunchState("stopped", "it was asked to end")
-        return LaunchState("failed", f"exit status {status}: {_last_line(folder / 'log')}; log: {folder / 'log'}")
+
+def _ended(folder: Path, status: int) -> LaunchState:
+    if status and (folder / "stop").exists():
+        return STOPPED
+    return state_after(status, _end_of(folder / "log"), str(folder / "log"))
 
 
 def _alive(folder: Path) -> bool:
@@ -103,12 +101,11 @@ def _alive(folder: Path) -> bool:
     return False
 
 
-def _last_line(log: Path) -> str:
+def _end_of(log: Path) -> str:
     try:
-        lines = log.read_bytes()[-4000:].decode(errors="replace").strip().splitlines()
+        return log.read_bytes()[-4000:].decode(errors="replace")
     except OSError:
-        lines = []
-    return lines[-1][:500] if lines else "it printed nothing"
+        return ""
 
 
 def _arguments(sweep: Path, options: RunOptions) -> list[str]:

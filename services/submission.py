@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from cluster.jobs import Job, Jobs
 from cluster.runtime import PACKAGES
 from models.spec import SpecError, canonical_json
+from services.confinement import permitted
 from services.datasets import file_of
 from services.errors import ServiceError
 from services.settings import settings
@@ -101,7 +102,8 @@ def sweep_job(
         shared: folders that the cluster's machines have under the same path.
 
     Raises:
-        SpecError: a file of data that is not here and could not be found there, or is too large to travel.
+        SpecError: a file of data that is not here and could not be found there, that may not be read, or is too large
+            to travel.
         ServiceError: a store with a secret in its URL, no worker, or an interpreter that is not a whole path.
     """
     python = python or settings().cluster_python or sys.executable
@@ -173,7 +175,7 @@ def _travelling(sweep: Sweep, shared: Sequence[Path]) -> tuple[Path, ...]:
         if path is None or any(path.is_relative_to(folder) for folder in folders):
             continue
         if path.is_file():
-            files.append(path)
+            files.append(permitted(path, f"dataset {data.data!r}"))
         elif not path.is_absolute():
             raise SpecError(
                 f"dataset {data.data!r}: there is no such file here; one that is on the cluster goes by its whole path"

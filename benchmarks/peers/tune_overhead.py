@@ -7,6 +7,8 @@ Wall-clock of `Tuner.fit` per trial, with Ray running already; Tune's settings a
 
 import json
 import logging
+import os
+import secrets
 import sys
 import tempfile
 import time
@@ -39,6 +41,7 @@ def per_trial(trials: int, workers: int, *, reuse_actors: bool) -> float:
 def main() -> None:
     """Both ways, in one Ray."""
     trials, workers = int(sys.argv[1]), int(sys.argv[2])
+    os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
     ray.init(
         address="local", num_cpus=workers, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR
     )

@@ -220,7 +220,7 @@ def _check(formula: str, columns: list[str]) -> None:
             raise SpecError(f"formula {formula!r} calls {name!r}; it may call {', '.join(sorted(_FUNCTIONS))}")
     try:
         names = formulae.model_description(f"`{_RESPONSE}` ~ {formula}").var_names
-    except (ParseError, ScanError) as error:
+    except (ParseError, ScanError, AttributeError, IndexError) as error:  # the last two where a call has no plain name
         raise SpecError(f"formula {formula!r} cannot be read: {error}") from None
     unknown = sorted(set(names) - {*columns, _RESPONSE, ""})
     if unknown:

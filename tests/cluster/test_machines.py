@@ -5,6 +5,7 @@ import signal
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +171,39 @@ def test_a_run_that_kills_its_worker_is_tried_on_another_machine(machines: Machi
     assert len(_places(tmp_path)["run-0"]) >= 2
 
 
+def test_data_whose_only_copy_is_lost_while_runs_wait_are_put_again_once(
+    machines: Machines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    machines.have(1)
+    (first,) = machines.alive
+    real_put, puts = ray.put, []
+
+    def put(value: Any) -> Any:
+        """The first time not here, but on the machine that will be lost."""
+        puts.append(value)
+        if len(puts) > 1:
+            return real_put(value)
+        there = NodeAffinitySchedulingStrategy(first.node_id, soft=False)
+        return ray.remote(lambda: value).options(num_cpus=0, max_retries=0, scheduling_strategy=there).remote()
+
+    monkeypatch.setattr(ray, "put", put)
+    data = {"ones": np.ones(50_000)}
+    with _executor(attempts=1) as executor:  # a single death would be one too many
+        events = execute(executor, items_of([str(tmp_path)] * 8, "ones"), works.total_when_told, data)
+        seen = [next(events)]  # one run is at work, and the others wait
+        machines.have(4)
+        machines.remove(first)  # the workers of the other three all miss the data now
+        _kill(int((tmp_path / "pid").read_text()))  # which outlives its machine's raylet for a moment
+        (tmp_path / "go").touch()
+        events = [*seen, *events]
+    assert values(events) == {f"run-{i}": 50_000.0 for i in range(8)}
+    assert not any(isinstance(event, Lost) for event in events)
+    assert len(puts) == 2
+
+
 def test_nets_on_gpus_and_formulas_on_cpus_go_side_by_side(machines: Machines, tmp_path: Path):
     machines.have(2)
     with_gpu = machines.add(num_gpus=1, num_cpus=1).node_id
@@ -185,6 +219,11 @@ def test_nets_on_gpus_and_formulas_on_cpus_go_side_by_side(machines: Machines, t
     assert len(found) == 8
     assert {found[item.run_key] for item in gpu} == {with_gpu}
     assert executor.spent.cpu_seconds > executor.spent.gpu_seconds > 0
+
+
+def _kill(pid: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
 
 
 def _is_used(folder: Path, node_id: str) -> bool:

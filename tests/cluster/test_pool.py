@@ -3,6 +3,7 @@
 import time
 
 import pytest
+import ray
 
 from cluster.packing import Item, Pack
 from cluster.pool import Job, _fitting
@@ -34,7 +35,8 @@ def test_room_on_a_machine_beside_those_that_need_its_gpus(node, resources, clai
 
 def test_a_job_tells_what_it_has_not_begun_by_its_speed_so_far():
     items = tuple(Item(f"run-{i}", None, "p", "none", 2.0, CPU) for i in range(4))
-    job = Job(1, Pack(items), {item.run_key: item for item in items[1:]}, since=time.monotonic() - 5.0)
+    unfinished = {item.run_key: item for item in items[1:]}
+    job = Job(1, Pack(items), unfinished, ray.ObjectRef.nil(), since=time.monotonic() - 5.0)
     job.begun |= {"run-0", "run-1"}
     job.done = 2.0
     assert [item.run_key for item in job.not_begun()] == ["run-2", "run-3"]

@@ -11,7 +11,8 @@ from services.confinement import permitted
 from services.datasets import load
 from services.learners import choose, presets
 from services.settings import settings
-from services.sweeps import parse_sweep, settle
+from services.submission import sweep_job
+from services.sweeps import Data, parse_sweep, settle
 
 TABLE = "x,y\n" + "\n".join(f"{i}.5,{i % 2}" for i in range(30))
 
@@ -58,6 +59,9 @@ def test_files_in_an_allowed_folder_are_read_and_no_others(confine, places, tmp_
         f"random-labels:{forbidden}/t.csv",
         "/etc/passwd",
         f"{allowed}/\0/t.csv",
+        f"file://{forbidden}/t.csv",
+        "http://127.0.0.1/t.csv",
+        "s3://bucket/t.csv",
     ):
         for ask in (lambda name: settle(sweep_on("iris", name)), lambda name: read(name, tmp_path)):
             with pytest.raises(SpecError, match="BASIN_DATA_ROOTS") as refused:
@@ -104,6 +108,20 @@ def test_learner_files_are_confined_too(confine, places):
 def test_without_roots_nothing_is_confined(confine, places):
     confine()
     assert permitted(places[1] / "t.csv", "it") == places[1] / "t.csv"
+
+
+def test_no_file_of_the_machine_that_submits_travels_unless_it_may_be_read_there(confine, places):
+    """As of a scheduler's, whose ledger others write to: on the cluster it would count as brought along."""
+    allowed, forbidden = places
+    sweep = settle(sweep_on(f"{allowed}/t.csv"))
+    theirs = settle(sweep_on(f"{forbidden}/t.csv"))  # where nothing is confined
+    (allowed / "out.csv").symlink_to(forbidden / "t.csv")
+    confine(allowed)
+    assert sweep_job(sweep, "/store").files == (allowed / "t.csv",)
+    linked = sweep.model_copy(update={"datasets": (Data(data=f"{allowed}/out.csv"),)})
+    for refused in (theirs, linked):
+        with pytest.raises(SpecError, match="may not be read"):
+            sweep_job(refused, "/store")
 
 
 def test_files_that_came_with_a_job_stand_in_for_those_of_their_names(confine, places, tmp_path: Path, monkeypatch):

@@ -95,6 +95,13 @@ def test_formula_cannot_call_what_is_not_listed(call):
     assert "it may call" in message and "standardize" in message
 
 
+@pytest.mark.parametrize(
+    "call", ["`os.system`('true')", "(os.system)('true')", "log(x0)('true')", "os.system`('true')"]
+)
+def test_formula_cannot_call_what_has_no_plain_name(call):
+    assert "cannot be read" in refusal(Gaussian(), f"x0 + {call}")
+
+
 def test_formula_whose_terms_are_not_finite_is_refused():
     with np.errstate(invalid="ignore"):
         message = refusal(Gaussian(), "log(x0)")
