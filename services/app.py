@@ -1,19 +1,19 @@
 """Wiring: what every command that computes needs: an environment for JAX, a store to write to, workers."""
 
 import os
-import signal
-import threading
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import typer
 from rich.console import Console
 
 from cluster.resources import Resources, apply_environment
 from services.errors import ServiceError
+from services.interrupts import terminable
 from services.settings import settings
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def crew(place: Workplace, waiting: Mapping[str, str]) -> Iterator[Crew]:
 
     n_workers = place.workers if place.workers is not None else min(os.cpu_count() or 1, max(1, len(waiting)))
     view = ProgressView(waiting, Console(stderr=True), gpus=place.resources.gpus)
-    with _executor(place, n_workers if waiting else 0) as executor, _terminable(), view:
+    with _executor(place, n_workers if waiting else 0) as executor, terminable(), view:
         try:
             yield Crew(executor, view.consume, max(1, n_workers), view.tally)
         except KeyboardInterrupt:
@@ -134,23 +134,6 @@ def attend(
         raise typer.Abort(str(stopped)) from None
 
 
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """SIGTERM, which clusters send before they kill, ends work as Ctrl-C does: with everything kept."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(*_: Any) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
 def _executor(place: Workplace, n_workers: int) -> "Executor":
     if n_workers:
         from cluster.ray_executor import RayExecutor
@@ -159,6 +142,11 @@ def _executor(place: Workplace, n_workers: int) -> "Executor":
     from cluster.executor import InProcessExecutor
 
     return InProcessExecutor()
+
+
+def again(**options: str | None) -> str:
+    """Options as the person gave them, for a command that is named to them as the next one."""
+    return "".join(f" --{name} {shlex.quote(value)}" for name, value in options.items() if value)
 
 
 def warn(text: str) -> None:

@@ -17,6 +17,7 @@ from pydantic import ConfigDict, ValidationError
 
 from models.spec import Settings
 from services.errors import ServiceError, StoreError
+from services.interrupts import terminable
 from services.store import Store
 from services.tally import Tally
 
@@ -129,7 +130,8 @@ def attended(store: Store, name: str, runs: int, reused: int, tally: Tally, doin
     attendant = _Attendant(store, name, runs, reused, tally, doing)
     attendant.start()
     try:
-        yield
+        with terminable():
+            yield
     except KeyboardInterrupt:
         attendant.end("stopped" if attendant.stop_seen else "interrupted")
         if not attendant.stop_seen:
@@ -163,11 +165,11 @@ class _Attendant(threading.Thread):
         while not self._ended.wait(BEAT_SECONDS):
             try:
                 self._say("running")
-                if _read(self._store, f"{self._name}.stop") is not None:
+                if not self.stop_seen and _read(self._store, f"{self._name}.stop") is not None:
                     self._store.storage.remove("sweeps", f"{self._name}.stop")
                     self.stop_seen = True
-                    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)  # wakes it from any wait
-                    return
+                    # Wakes it from any wait. Not SIGINT, which a process in the background may have been told to ignore.
+                    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
             except StoreError:  # the runs themselves will meet it, and say so
                 continue
 

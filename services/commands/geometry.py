@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from services.app import Workplace, attend, crew, store_of, tell, workplace
+from services.app import Workplace, again, attend, crew, store_of, tell, workplace
 from services.commands.options import AddressOption, GpusOption, StoreOption, WorkersOption, listed
 from services.commands.outputs import check_outputs, write_json, writing_output
 from services.settings import settings
@@ -87,7 +87,7 @@ def measure(
         if paths is not None:
             connections = (connections or Paths()) if paths else None
         done = take_measures(place, writer, sweep, own if asked is None else asked, connections, draws)
-    tell(f"Next: basin geometry {sweep}")
+    tell(f"Next: basin geometry {sweep}{again(store=store)}")
     if not done:
         raise typer.Exit(1)
 

@@ -175,6 +175,10 @@ def _jobs(address: str | None) -> "Jobs":
     address = address or settings().address
     if address is None:
         raise ServiceError("name the cluster's dashboard: --address http://HOST:8265, or BASIN_ADDRESS")
+    if "://" not in address:
+        raise ServiceError(
+            f"{address!r} is where Ray itself listens; jobs go by its dashboard: --address http://HOST:8265"
+        )
     return Jobs(address)
 
 

@@ -4,6 +4,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from services.app import attend, crew, store_of, tell, workplace
+from services.app import again, attend, crew, store_of, tell, workplace
 from services.commands.geometry import take_measures
 from services.commands.options import AddressOption, GpusOption, StoreOption, WorkersOption, print_json
 from services.formatting import format_bytes, format_seconds, printable
@@ -81,7 +82,7 @@ def check(file: FileArgument, store: StoreOption = None, as_json: JsonFlag = Fal
         print_json(_outlook_document(planned, outlooks, forecasts))
         return
     _print_outlook(planned, outlooks, forecasts, Console())
-    _say(Console(), "", f"Next: basin sweep run {file}")
+    _say(Console(), "", f"Next: basin sweep run {file}{again(store=store)}")
 
 
 @app.command("run")
@@ -138,17 +139,17 @@ def _carry_out(
     from models.measuring import MEASURED_DRAWS
     from services.execution import carry_out, waiting
     from services.plans import load_datasets, plan
-    from services.standing import check_idle
+    from services.standing import check_idle, read_standing
 
     planned = plan(sweep, load_datasets(sweep, place.cache))
     with store_of(place) as writer:
         check_idle(writer, sweep.name)
         missing = waiting(planned, writer, only_failed=only_failed)
         reused = len(planned.runs) - len(missing)
-        with (
-            crew(place, planned.words(missing)) as workers_at_hand,
-            attend(writer, sweep.name, len(planned.runs), reused, workers_at_hand),
-        ):
+        with ExitStack() as stack:
+            workers_at_hand = stack.enter_context(crew(place, planned.words(missing)))
+            if len(missing) or read_standing(writer, sweep.name) is None:  # else what was said last stays true
+                stack.enter_context(attend(writer, sweep.name, len(planned.runs), reused, workers_at_hand))
             outcome = carry_out(
                 planned,
                 writer,
@@ -163,8 +164,8 @@ def _carry_out(
             take_measures(place, writer, sweep.name, planned.asks, planned.paths, MEASURED_DRAWS)
     if not n_finished:
         raise typer.Exit(1)
-    measure = "" if planned.asks else f"basin measure {sweep.name}, then: "
-    _say(Console(), f"Next: {measure}basin geometry {sweep.name}")
+    measure = "" if planned.asks else f"basin measure {sweep.name}{again(store=store)}, then: "
+    _say(Console(), f"Next: {measure}basin geometry {sweep.name}{again(store=store)}")
 
 
 @app.command()
@@ -281,7 +282,7 @@ def _print_outlook(
         f"{_n(n_packs(outlooks), 'pack')} or more.",
     )
     if n_stored < len(plan.runs):
-        total = sum(ahead.cpu_hours for ahead in forecasts)
+        total = max(0.1 / 3600, sum(ahead.cpu_hours for ahead in forecasts))
         thumb = any(not f.runs_like_it for f, row in zip(forecasts, outlooks, strict=True) if row.stored < row.runs)
         by = (
             "~ by rule of thumb, to a factor of ten: no run like it is stored" if thumb else "by stored runs like these"

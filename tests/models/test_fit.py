@@ -122,7 +122,6 @@ def test_progress_of_each_phase_ends_at_its_total():
     assert all(0 <= event.done <= event.total for event in progress)
     last = {event.phase: event for event in progress}
     assert {phase: (event.done, event.total) for phase, event in last.items()} == {
-        "start": (0, 1),
         "epochs": (6, 6),
         "measures": (3, 3),
     }

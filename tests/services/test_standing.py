@@ -71,8 +71,12 @@ def test_a_request_stops_it_and_is_used_up(store: Store):
             request_stop(store, "s")
             signal.pause()
 
-    with pytest.raises(StoppedError, match="basin sweep resume s"):
-        wait_to_be_stopped()
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as in a script's background
+    try:
+        with pytest.raises(StoppedError, match="basin sweep resume s"):
+            wait_to_be_stopped()
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert stands(store).state == "stopped"
     with attended(store, "s", 1, 0, Tally((), 0)):
         pass
