@@ -324,7 +324,9 @@ def _total[K](counts: Iterable[tuple[K, int]]) -> Counter[K]:
 
 def standing(store: Store, members: pl.DataFrame) -> pl.DataFrame:
     """What became of a sweep's runs: columns learner, runs, and one for each status; the rest is missing."""
-    runs = members.lazy().join(store.runs().select("run_key", "status"), on="run_key", how="left")
+    runs = members.lazy().join(
+        store.runs().select("run_key", "status"), on="run_key", how="left", maintain_order="left"
+    )
     counts = [(pl.col("status") == status).sum().alias(status) for status in get_args(Status)]
     return runs.group_by("learner", maintain_order=True).agg(pl.len().alias("runs"), *counts).collect()
 

@@ -168,7 +168,7 @@ class _Attendant(threading.Thread):
                 if not self.stop_seen and _read(self._store, f"{self._name}.stop") is not None:
                     self._store.storage.remove("sweeps", f"{self._name}.stop")
                     self.stop_seen = True
-                    # Wakes it from any wait. Not SIGINT, which a process in the background may have been told to ignore.
+                    # Wakes it from any wait; SIGINT may be ignored, by a process in the background.
                     signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
             except StoreError:  # the runs themselves will meet it, and say so
                 continue

@@ -172,12 +172,11 @@ _OVER = {"succeeded": "succeeded", "failed": "failed", "stopped": "was stopped"}
 def _jobs(address: str | None) -> "Jobs":
     from cluster.jobs import Jobs
 
-    address = address or settings().address
+    known = settings().address or ""
+    address = address or (known if "://" in known else None)  # else it is where Ray itself listens
     if address is None:
-        raise ServiceError("name the cluster's dashboard: --address http://HOST:8265, or BASIN_ADDRESS")
-    if "://" not in address:
         raise ServiceError(
-            f"{address!r} is where Ray itself listens; jobs go by its dashboard: --address http://HOST:8265"
+            "name the cluster's dashboard: --address http://HOST:8265, or BASIN_ADDRESS=http://HOST:8265"
         )
     return Jobs(address)
 
