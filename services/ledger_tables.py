@@ -5,8 +5,10 @@
     schedules     when, and which definition
     occurrences   one row for each schedule and planned time, whatever became of it
     schedulers    who was seen last at what time
+    tokens        who may use the HTTP API, and for what
+    submissions   sweeps that the HTTP API accepted, and the jobs that they became
 
-Change a table, and `VERSION` with it.
+Change a table, and `VERSION` with it; one that is new is made in ledgers that lack it.
 """
 
 from datetime import UTC, datetime
@@ -113,4 +115,36 @@ occurrences = Table(
 
 schedulers = Table(
     "schedulers", metadata, Column("holder", String(128), primary_key=True), Column("seen_at", Double, nullable=False)
+)
+
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("sha256", String(64), nullable=False, unique=True),
+    Column("last_four", String(4), nullable=False),
+    Column("scope", String(16), nullable=False),
+    Column("created", UtcDateTime, nullable=False),
+    Column("expires", UtcDateTime),
+    Column("revoked", UtcDateTime),
+)
+
+submissions = Table(
+    "submissions",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("name", String(64), nullable=False),
+    Column("idempotency_key", String(200), unique=True),
+    Column("body_sha256", String(64), nullable=False),
+    Column("definition", Text, nullable=False),  # the settled sweep as canonical JSON
+    Column("again", Boolean, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("job_id", String(128)),
+    Column("reason", Text, nullable=False, server_default=""),
+    Column("created", UtcDateTime, nullable=False),
+    # Whose turn it is to hand it over, until when by the database's clock.
+    Column("holder", String(128)),
+    Column("lease_expires", Double),
+    Index("submissions_by_state", "state"),
+    Index("submissions_by_name", "name", "created"),
 )
