@@ -1,1 +1,1 @@
-"""HTTP alone: routes, guard and formats. What a command or the client needs, too, is in `services`."""
+"""Basin over HTTP: routes alone. What a command or a client would need as well is elsewhere in `services`."""
