@@ -32,3 +32,7 @@ class ScheduleError(ServiceError):
 
 class LedgerError(ServiceError):
     """A ledger that cannot be opened, read or written."""
+
+
+class ConflictError(ServiceError):
+    """What is asked for contradicts what is there."""
