@@ -69,7 +69,7 @@ class Basin:
         """
         place = str(location or settings().store)
         self._backend: Backend = _backend(place, token, timeout)
-        self.schedules = Schedules(self._backend)
+        self.schedules = Schedules(self._backend.agenda)
 
     # --- sweeps ------------------------------------------------------------------------------------------------------
 
@@ -130,9 +130,10 @@ class Basin:
         last = None
         with view() as shown:
             for last in self._backend.standings(name):
-                shown.show(last.standing, alive=last.alive)
-        if last is None:
-            raise BasinError("not_found", f"sweep {name!r} was never run: resume({name!r}) runs it")
+                shown.show(name, last)
+        if last is None or last.standing is None:
+            why = f"could not be run: {last.reason}" if last and last.reason else f"was never run: resume({name!r}) runs it"
+            raise BasinError("not_found", f"sweep {name!r} {why}")
         return last.standing
 
     # --- tables ------------------------------------------------------------------------------------------------------
