@@ -16,6 +16,7 @@ So with measurements.
 """
 
 import difflib
+import hashlib
 import io
 import time
 from collections import Counter
@@ -51,13 +52,17 @@ class Store:
         storage: the objects there.
     """
 
-    def __init__(self, location: str | Path) -> None:
+    def __init__(self, location: str | Path, patience: float | None = None) -> None:
         """Open the store at a location.
+
+        Args:
+            location: a path, or `s3://bucket/prefix`.
+            patience: for how many seconds a server that is away is waited for; as `services.storage` has it.
 
         Raises:
             StoreError: there is none, or one of another schema version, or it cannot be read.
         """
-        self.storage = Storage(location)
+        self.storage = Storage(location, patience)
         self.location = self.storage.location
         opening.check_version(self.storage)
 
@@ -94,13 +99,24 @@ class Store:
         Raises:
             NotStoredError: there is none of this name.
         """
+        data = self._sweep(name)
+        return pl.read_parquet_metadata(io.BytesIO(data))[DEFINITION], pl.read_parquet(io.BytesIO(data))
+
+    def sweep_digest(self, name: str) -> str:
+        """Tells what the sweep asks for from what it asked for before.
+
+        Raises:
+            NotStoredError: there is none of this name.
+        """
+        return hashlib.sha256(self._sweep(name)).hexdigest()
+
+    def _sweep(self, name: str) -> bytes:
         try:
-            data = self.storage.read("sweeps", f"{name}.parquet")
+            return self.storage.read("sweeps", f"{name}.parquet")
         except FileNotFoundError:
             near = difflib.get_close_matches(name, self.sweeps(), n=3, cutoff=0.4)
             hint = f"did you mean {' or '.join(map(repr, near))}?" if near else "`basin sweep list` lists them"
             raise NotStoredError(f"no sweep {name!r}", self.location, hint) from None
-        return pl.read_parquet_metadata(io.BytesIO(data))[DEFINITION], pl.read_parquet(io.BytesIO(data))
 
     def bundle(self, run_key: str) -> Bundle:
         """The bundle of a stored run.

@@ -6,10 +6,12 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from services import opening
 from services.cache import Cache
 from services.ledger import Ledger
 from services.reader import Reader
 from services.serving import Serving
+from services.storage import Storage
 
 
 class Context:
@@ -27,10 +29,10 @@ class Context:
 
     @property
     def store(self) -> Reader:
-        """The store, to read from.
+        """The store, to read from; it is made where there is none.
 
         Raises:
-            StoreError: there is none, or it cannot be read now; the next call tries again.
+            StoreError: it cannot be read now; the next call tries again.
         """
         with self._opening:
             return self._store
@@ -47,7 +49,9 @@ class Context:
 
     @cached_property
     def _store(self) -> Reader:
-        return Reader(self.serving.store, self.serving.limits.storage_seconds)
+        location, patience = self.serving.store, self.serving.limits.storage_seconds
+        opening.make(Storage(location, patience))
+        return Reader(location, patience)
 
     @cached_property
     def _ledger(self) -> Ledger:
