@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from models.spec import LIKELIHOODS_OF, Task, canonical_json
+from models.spec import LIKELIHOODS_OF, Task
 from services.document import DatasetFacts, Document, Invocation, gather_warnings
 from services.errors import NotStoredError
 from services.provenance import provenance
@@ -136,12 +136,10 @@ def _last(runs: pl.DataFrame) -> str:
 
 
 def _choice(learner: str, varied: str, n: int) -> str:
-    settings = [
-        f"{path.rpartition('.')[2]} {canonical_json({'': value})[4:-1]}" for path, value in json.loads(varied).items()
-    ]
+    settings = [f"{path.rpartition('.')[2]} {json.dumps(value)}" for path, value in json.loads(varied).items()]
     return (
-        f"{learner}: compared at {', '.join(settings)}, the best of its {n} configurations by the log score on validation "
-        "rows"
+        f"{learner}: compared at {', '.join(settings)}, the best of its {n} configurations by the log score on "
+        "validation rows"
     )
 
 

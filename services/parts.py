@@ -106,7 +106,7 @@ class _Object(io.RawIOBase):
         self._at = max(0, {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence] + offset)
         return self._at
 
-    def readinto(self, buffer) -> int:  # noqa: ANN001 - any writable buffer
+    def readinto(self, buffer) -> int:
         end = min(self._at + len(buffer), self._size)
         if end <= self._at:
             return 0
