@@ -76,6 +76,12 @@ class Schedule(Settings):
         """
         return [self.local(time) for time in islice(cron(self.cron, self.timezone).after(after), n)]
 
+    def following(self, now: datetime) -> datetime | None:
+        """When it fires next, on its own clocks; None where it does not."""
+        if self.state != "active":
+            return None
+        return next(iter(self.next_times(max(now, self.planned_through), 1)), None)
+
     def local(self, moment: datetime) -> datetime:
         """A moment on the clocks of the schedule's zone."""
         return cron(self.cron, self.timezone).local(moment)
@@ -147,6 +153,20 @@ def all_schedules(ledger: Ledger, *, removed: bool = False) -> list[Schedule]:
         found = found.where(schedules.c.state != "removed")
     with ledger.reading() as connection:
         return [schedule_of(row) for row in connection.execute(found)]
+
+
+def get(ledger: Ledger, name: str) -> Schedule:
+    """The schedule of a name.
+
+    Raises:
+        ScheduleError: there is none of this name.
+    """
+    found = select_schedules().where(schedules.c.name == name, schedules.c.state != "removed")
+    with ledger.reading() as connection:
+        row = connection.execute(found).one_or_none()
+        if row is None:
+            raise unknown_schedule(connection, name)
+        return schedule_of(row)
 
 
 def pause(ledger: Ledger, name: str) -> None:

@@ -134,7 +134,7 @@ def list_schedules(store: StoreOption = None, ledger: LedgerOption = None, json:
         return
     table = _table("schedule", "cron", "time zone", "state", "next", "last")
     for schedule in found:
-        following = _next(schedule)
+        following = schedule.following(datetime.now(UTC))
         words = f"{following:%Y-%m-%d %H:%M}" if following else MISSING
         ended = last[schedule.name].status if schedule.name in last else MISSING
         table.add_row(schedule.name, schedule.cron, schedule.timezone, schedule.state, words, ended)
@@ -276,16 +276,8 @@ def _duration(text: str) -> timedelta:
     return sum((timedelta(**{_UNITS[unit]: int(number)}) for number, unit in parts), timedelta())
 
 
-def _next(schedule: "Schedule") -> datetime | None:
-    """When it fires next, on its own clocks; None where it does not."""
-    if schedule.state != "active":
-        return None
-    after = max(datetime.now(UTC), schedule.planned_through)
-    return next(iter(schedule.next_times(after, 1)), None)
-
-
 def _as_json(schedule: "Schedule", last: "Occurrence | None") -> dict:
-    following = _next(schedule)
+    following = schedule.following(datetime.now(UTC))
     return {
         **schedule.model_dump(mode="json"),
         "next": following and following.isoformat(),
