@@ -78,6 +78,11 @@ def compare_stored(store: Store, sweep: str, dataset: str | None = None) -> Iter
             yield Compared(_document(asked, str(name), str(fingerprint), chosen, rows), rows)
 
 
+def compared(store: Store, members: pl.DataFrame) -> list[str]:
+    """Keys of those runs of a sweep on one dataset that are compared: of each learner, at its best configuration."""
+    return members.join(_chosen(store, members), on=["learner", "varied"], how="semi")["run_key"].to_list()
+
+
 def _chosen(store: Store, members: pl.DataFrame) -> pl.DataFrame:
     """Each learner with its best configuration, `varied`, and of how many it is the best, `n`.
 

@@ -1,7 +1,7 @@
 """What the client asks for, and of whom: a server or a store, which answer alike."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, get_args
 
 import polars as pl
@@ -14,6 +14,7 @@ from services.standing import Standing
 
 if TYPE_CHECKING:
     import altair as alt
+
     from services.bundles import Bundle
     from services.sweeps import Sweep
 
@@ -21,8 +22,8 @@ SWEEPS = {
     "name": pl.String,
     "state": pl.String,
     "runs": pl.Int64,
-    "finished": pl.Int64,
-    "updated_at": TIME,
+    "ended": pl.Int64,
+    "updated": TIME,
 }
 LEARNERS = {"learner": pl.String, "runs": pl.Int64, **dict.fromkeys(get_args(Status), pl.Int64)}
 
@@ -55,8 +56,8 @@ class Stands(NamedTuple):
     """How a sweep stands.
 
     Attributes:
-        state: accepted, submitted (it will run), running, finished, stopped, interrupted, failed, broken off (its process
-            went away) or unknown (it was never run).
+        state: accepted, submitted (it will run), running, finished, stopped, interrupted, failed, broken off (its
+            process went away) or unknown (it was never run).
         reason: why it failed, was stopped, or waits.
         active: whether it will still change by itself.
         standing: what its process said last; None where none has said anything yet.
@@ -111,17 +112,17 @@ class SweepFacts:
     learners: pl.DataFrame
 
 
-@dataclass(frozen=True)
-class Timing:
+class Timing(NamedTuple):
     """When a schedule fires, and how: see `basin schedule add --help`."""
 
     cron: str
-    name: str | None = None
-    timezone: str = "UTC"
-    overlap: Literal["skip", "queue", "replace"] = "skip"
-    misfire_grace_seconds: int = 3600
-    coalesce: bool = True
-    options: Mapping[str, Any] = field(default_factory=dict)
+    name: str | None
+    timezone: str
+    overlap: Literal["skip", "queue", "replace"]
+    misfire_grace_seconds: int
+    coalesce: bool
+    workers: int | None
+    gpus: float | None
 
 
 class Agenda(Protocol):
@@ -129,6 +130,10 @@ class Agenda(Protocol):
 
     def schedules(self) -> list[Mapping[str, Any]]:
         """The schedules, each with when it fires next and its last occurrence."""
+        ...
+
+    def get(self, name: str) -> Mapping[str, Any]:
+        """One of them."""
         ...
 
     def add(self, sweep: "Sweep | Mapping[str, Any]", timing: Timing) -> Mapping[str, Any]:
@@ -139,8 +144,8 @@ class Agenda(Protocol):
         """Do what is said to a schedule."""
         ...
 
-    def history(self, name: str | None, limit: int) -> list[Mapping[str, Any]]:
-        """What became of the last occurrences, of one schedule or all."""
+    def history(self, name: str, limit: int) -> list[Mapping[str, Any]]:
+        """What became of the last occurrences of a schedule, a removed one too."""
         ...
 
 

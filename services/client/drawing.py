@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-import polars as pl
-
 from services.document import Document
 from services.geometry.document import GeometryDocument
 from services.store import Store
@@ -15,20 +13,18 @@ if TYPE_CHECKING:
 
 def comparison_figures(store: Store, sweep: str, document: Document) -> "Mapping[str, alt.TopLevelMixin]":
     """The charts of the comparison on one dataset of a sweep, by name."""
+    from services.comparisons import compared
     from services.evidence import gather
     from services.figures import figures
     from services.summary import collect
 
     _, members = store.sweep(sweep)
-    mine = members.filter(pl.col("fingerprint") == document.dataset.fingerprint)
-    rows = collect(store, mine["run_key"].to_list())
+    rows = collect(store, compared(store, members.filter(fingerprint=document.dataset.fingerprint)))
     names = [learner.name for learner in document.learners]
     return figures(document, gather(store, rows, names, document.task))
 
 
-def geometry_figures_of(
-    store: Store, document: GeometryDocument, dataset: str
-) -> "Mapping[str, alt.TopLevelMixin]":
+def geometry_figures_of(store: Store, document: GeometryDocument, dataset: str) -> "Mapping[str, alt.TopLevelMixin]":
     """The charts of a sweep's geometry on one of its datasets, by name."""
     from services.geometry.evidence import gather_evidence
     from services.geometry.figures import geometry_figures

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from services.sweeps import Sweep
 
+THRESHOLD = 0.05  # largest barrier within one basin, in nats per row
 LOOK_SECONDS = 1.0  # between two looks at how a sweep stands
 
 
@@ -80,15 +81,15 @@ class Local:
         return pl.DataFrame(rows, schema=SWEEPS, orient="row")
 
     def _summary(self, name: str) -> Mapping[str, Any]:
-        facts = self.sweep(name)
-        standing = facts.stands.standing
-        counts = facts.learners.sum()
+        stands = self._stands(name)
+        standing = stands.standing
+        fitted = standing if standing is not None and standing.doing == "fitting" else None
         return {
             "name": name,
-            "state": facts.stands.state,
-            "runs": counts["runs"][0],
-            "finished": counts["finished"][0],
-            "updated_at": standing and standing.updated_at,
+            "state": stands.state,
+            "runs": fitted and fitted.runs,
+            "ended": fitted and fitted.reused + sum(fitted.ended.values()),
+            "updated": standing and standing.updated_at,
         }
 
     @told
@@ -143,7 +144,9 @@ class Local:
         """Start a process that goes on with it."""
         facts = self.sweep(name)
         if facts.stands.active:
-            raise BasinError("conflict", f"sweep {name!r} is being worked on already: watch({name!r}) shows how it stands")
+            raise BasinError(
+                "conflict", f"sweep {name!r} is being worked on already: watch({name!r}) shows how it stands"
+            )
         return self._start(settled(facts.definition), None)
 
     def standings(self, name: str) -> Iterator[Stands]:
@@ -158,6 +161,13 @@ class Local:
     # --- what it says ------------------------------------------------------------------------------------------------
 
     @told
+    def comparisons(self, sweep: str, dataset: str | None) -> list[Document]:
+        """The comparison of a sweep on each of its datasets, or on one."""
+        from services.comparisons import compare_stored
+
+        return [each.document for each in compare_stored(self._store, sweep, dataset)]
+
+    @told
     def comparison_figures(self, sweep: str, document: Document) -> "Mapping[str, alt.TopLevelMixin]":
         """The charts of a comparison by name."""
         from services.client.drawing import comparison_figures
@@ -169,7 +179,7 @@ class Local:
         """What a sweep's geometry says."""
         from services.geometry.summary import collect, summarise
 
-        return summarise(collect(self._store, sweep), sweep, BASIN_BARRIER)
+        return summarise(collect(self._store, sweep), sweep, THRESHOLD)
 
     @told
     def geometry_figures(self, document: GeometryDocument, dataset: str) -> "Mapping[str, alt.TopLevelMixin]":
@@ -188,7 +198,9 @@ class Local:
             attempts = self._store.runs().filter(run_key=run_key).select("bundle")
             names = tables.evaluate(storage, "runs", attempts)["bundle"].to_list()
             if not names:
-                raise BasinError("not_found", f"no run {run_key} in {self.where}: runs() has those that are stored") from None
+                raise BasinError(
+                    "not_found", f"no run {run_key} in {self.where}: runs() has those that are stored"
+                ) from None
             found = bundles.read(storage, names[0])
         return RunFacts(found, f"basin reproduce {run_key}")
 

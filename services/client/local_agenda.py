@@ -45,7 +45,7 @@ class LocalAgenda:
         schedule = define(
             settled(sweep),
             timing.cron,
-            RunOptions(store=self._location, **timing.options),
+            RunOptions(store=self._location, workers=timing.workers, gpus=timing.gpus),
             datetime.now(UTC),
             name=timing.name,
             timezone=timing.timezone,
@@ -59,14 +59,23 @@ class LocalAgenda:
         return _listed(schedule, None)
 
     @told
+    def get(self, name: str) -> Mapping[str, Any]:
+        """One of them."""
+        from services.occurrences import history
+
+        with self._ledger() as ledger:
+            found = _get(ledger := _there(ledger, name), name)
+            last = history(ledger, name, 1)
+            return _listed(found, last[0] if last else None)
+
+    @told
     def change(self, name: str, change: Change) -> None:
         """Do what is said to a schedule."""
         from services import occurrences, schedules
 
         now = datetime.now(UTC)
         with self._ledger() as ledger:
-            if ledger is None or name not in {each.name for each in schedules.all_schedules(ledger)}:
-                raise BasinError("not_found", f"no schedule {name!r}: schedules.list() has their names")
+            _get(ledger := _there(ledger, name), name)
             match change:
                 case "pause":
                     schedules.pause(ledger, name)
@@ -78,16 +87,16 @@ class LocalAgenda:
                     occurrences.run_now(ledger, name, now)
 
     @told
-    def history(self, name: str | None, limit: int) -> list[Mapping[str, Any]]:
-        """What became of the last occurrences, of one schedule or all."""
+    def history(self, name: str, limit: int) -> list[Mapping[str, Any]]:
+        """What became of the last occurrences of a schedule, a removed one too."""
+        from services.errors import ScheduleError
         from services.occurrences import history
-        from services.schedules import all_schedules
 
         with self._ledger() as ledger:
-            known = [] if ledger is None else [each.name for each in all_schedules(ledger, removed=True)]
-            if name is not None and name not in known:
-                raise BasinError("not_found", f"no schedule {name!r}: schedules.list() has their names")
-            return [] if ledger is None else [each.model_dump(mode="json") for each in history(ledger, name, limit)]
+            try:
+                return [each.model_dump(mode="json") for each in history(_there(ledger, name), name, limit)]
+            except ScheduleError as error:
+                raise BasinError("not_found", str(error)) from None
 
     @contextmanager
     def _ledger(self, *, create: bool = False) -> "Iterator[Ledger | None]":
@@ -111,11 +120,24 @@ def _is_there(url: str) -> bool:
     return Path(make_url(url).database or "").is_file()
 
 
+def _there(ledger: "Ledger | None", name: str) -> "Ledger":
+    if ledger is None:
+        raise BasinError("not_found", f"no schedule {name!r}: there are none; schedules.add() makes one")
+    return ledger
+
+
+def _get(ledger: "Ledger", name: str) -> "Schedule":
+    from services.errors import ScheduleError
+    from services.schedules import get
+
+    try:
+        return get(ledger, name)
+    except ScheduleError as error:
+        raise BasinError("not_found", str(error)) from None
+
+
 def _listed(schedule: "Schedule", last: "Occurrence | None") -> Mapping[str, Any]:
-    following = None
-    if schedule.state == "active":
-        after = max(datetime.now(UTC), schedule.planned_through)
-        following = next(iter(schedule.next_times(after, 1)), None)
+    following = schedule.following(datetime.now(UTC))
     return {
         **schedule.model_dump(mode="json"),
         "next": following and following.isoformat(),

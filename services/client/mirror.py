@@ -25,7 +25,7 @@ class Mirror(Store):
 
     def __init__(self, remote: "Remote", sweep: str) -> None:
         self.location = remote.where
-        self._remote, self._sweep = remote, sweep
+        self._remote, self._name = remote, sweep
         self._table = cache(self._fetched)
 
     def scan(self, table: str) -> pl.LazyFrame:
@@ -51,7 +51,7 @@ class Mirror(Store):
     def _fetched(self, table: str) -> pl.DataFrame:
         if table == "pointwise":  # no chart draws it, and it has a row for each test row of each run
             return pl.DataFrame(schema=SCHEMAS[table])
-        return self._remote.rows(Asked(table, sweep=self._sweep))
+        return self._remote.rows(Asked(table, sweep=self._name))
 
 
 class RemoteParts(Archive):

@@ -12,13 +12,13 @@ from urllib.parse import quote
 import polars as pl
 from pydantic import ValidationError
 
-from models.spec import Settings, canonical_json
+from models.spec import Settings
 from services.bundles import Bundle, Manifest
 from services.client.backend import LEARNERS, SWEEPS, Asked, RunFacts, Stands, Submitted, SweepFacts
 from services.client.connection import ATTEMPTS, Connection, delay
 from services.client.errors import BasinError
 from services.client.mirror import Mirror, RemoteParts
-from services.client.remote_agenda import RemoteAgenda
+from services.client.remote_agenda import RemoteAgenda, sweep_json
 from services.document import Document
 from services.geometry.document import GeometryDocument
 from services.schemas import SCHEMAS
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 ARROW = "application/vnd.apache.arrow.stream"
 PAGE = 10_000
-SUMMARY = 500  # sweeps of a page
+SWEEPS_PAGE = 200
 
 
 class Remote:
@@ -94,23 +94,23 @@ class Remote:
         """A row for each sweep."""
         rows, cursor = [], None
         while True:
-            params = [("limit", str(SUMMARY)), *([] if cursor is None else [("cursor", cursor)])]
+            params = [("limit", str(SWEEPS_PAGE)), *([] if cursor is None else [("cursor", cursor)])]
             page = self._connection.get("/sweeps", params).json()
-            rows += page["rows"]
+            rows += [{name: each[name] for name in SWEEPS} for each in page["sweeps"]]
             if (cursor := page["next_cursor"]) is None:
-                return _summaries(rows)
+                times = pl.col("updated").str.to_datetime(time_unit="us", time_zone="UTC")
+                return pl.DataFrame(rows, schema={**SWEEPS, "updated": pl.String}, orient="row").with_columns(times)
 
     def sweep(self, name: str) -> SweepFacts:
         """What is known about a sweep."""
         said = self._connection.get(f"/sweeps/{_quoted(name)}").json()
         learners = pl.DataFrame(said["learners"], schema=LEARNERS, orient="row")
-        return SweepFacts(name, said["definition"], _stands(said), learners)
+        return SweepFacts(name, said["definition"], _stands(said, _standing(said["standing"])), learners)
 
     def submit(self, sweep: "Sweep | Mapping[str, Any]", idempotency_key: str | None) -> Submitted:
         """Have the server run a sweep."""
-        body = sweep if isinstance(sweep, Mapping) else json.loads(canonical_json(sweep))
         headers = {"Idempotency-Key": uuid.uuid4().hex if idempotency_key is None else idempotency_key}
-        return _submitted(self._connection.post("/sweeps", body, repeatable=True, headers=headers).json())
+        return _submitted(self._connection.post("/sweeps", sweep_json(sweep), repeatable=True, headers=headers).json())
 
     def stop(self, name: str) -> None:
         """Ask a sweep to stop."""
@@ -124,15 +124,14 @@ class Remote:
 
     def standings(self, name: str) -> Iterator[Stands]:
         """How a sweep stands, from events; a connection that breaks is made anew."""
-        failures = 0
+        failures, seen = 0, Stands("unknown", "", True, None)
         while True:
             try:
                 for event, data in self._connection.events(f"/sweeps/{_quoted(name)}/events"):
-                    failures = 0
-                    if event == "end":
+                    failures, seen = 0, _after(seen, event, json.loads(data))
+                    yield seen
+                    if not seen.active:
                         return
-                    if event == "standing":
-                        yield _stands(json.loads(data))
             except BasinError as error:
                 if error.code != "unavailable" or failures == ATTEMPTS - 1:
                     raise
@@ -187,15 +186,37 @@ def _read[Read: Settings](kind: type[Read], said: Any) -> Read:
         fault = error.errors()[0]
         raise BasinError(
             "internal",
-            f"the server's answer is not understood ({'.'.join(map(str, fault['loc']))}: {fault['msg']}): it is of another "
-            "version, so install the same here and there",
+            f"the server's answer is not understood ({'.'.join(map(str, fault['loc']))}: {fault['msg']}): it is of "
+            "another version, so install the same here and there",
         ) from None
 
 
-def _stands(said: Mapping[str, Any]) -> Stands:
-    known = {name: value for name, value in (said["standing"] or {}).items() if name in Standing.model_fields}
-    standing = _read(Standing, known) if known else None
-    return Stands(said["state"], said["reason"], said["active"], standing)
+def _after(seen: Stands, event: str, said: Mapping[str, Any]) -> Stands:
+    """How a sweep stands after an event."""
+    match event:
+        case "submission":
+            return seen._replace(state=said["state"], reason=said["reason"])
+        case "standing":
+            standing = _standing(said)
+            return (
+                seen._replace(state="running", reason="", standing=standing)
+                if said["alive"]
+                else seen._replace(standing=standing)
+            )
+        case "end":
+            return _stands(said, seen.standing)
+    return seen
+
+
+def _stands(said: Mapping[str, Any], standing: Standing | None) -> Stands:
+    # What failed before it said anything left the word of an earlier process.
+    is_older = said["state"] == "failed" and standing is not None and standing.state != "failed"
+    return Stands(said["state"], said["reason"], said["active"], None if is_older else standing)
+
+
+def _standing(said: Mapping[str, Any] | None) -> Standing | None:
+    known = {name: value for name, value in (said or {}).items() if name in Standing.model_fields}
+    return _read(Standing, known) if known else None
 
 
 def _submitted(said: Mapping[str, Any]) -> Submitted:

@@ -34,14 +34,7 @@ class Schedules:
         Raises:
             BasinError: there is none of this name.
         """
-        import difflib
-
-        found = {each["name"]: each for each in self._agenda.schedules()}
-        if name not in found:
-            near = difflib.get_close_matches(name, found, n=3, cutoff=0.4)
-            hint = f"did you mean {' or '.join(map(repr, near))}?" if near else "list() has them"
-            raise BasinError("not_found", f"no schedule {name!r}: {hint}")
-        return found[name]
+        return self._agenda.get(name)
 
     def add(
         self,
@@ -72,8 +65,7 @@ class Schedules:
         Raises:
             BasinError: the sweep, the expression, the zone or the name is wrong.
         """
-        options = {key: value for key, value in (("workers", workers), ("gpus", gpus)) if value is not None}
-        timing = Timing(cron, name, timezone, overlap, _seconds(misfire_grace), coalesce, options)
+        timing = Timing(cron, name, timezone, overlap, _seconds(misfire_grace), coalesce, workers, gpus)
         return self._agenda.add(read(spec), timing)
 
     def pause(self, name: str) -> None:
@@ -92,13 +84,15 @@ class Schedules:
         """Ask for an occurrence now; it starts when none of the schedule is running."""
         self._agenda.change(name, "run-now")
 
-    def history(self, name: str | None = None, limit: int = 20) -> "pl.DataFrame":
-        """What became of the last occurrences, of one schedule or all, the latest first."""
+    def history(self, name: str, limit: int = 20) -> "pl.DataFrame":
+        """What became of the last occurrences of a schedule, a removed one too, the latest first."""
         return _frame(self._agenda.history(name, limit), _HISTORY, ("planned", "claimed", "ended"))
 
     def __repr__(self) -> str:
         rows = [_listed(each) for each in self._agenda.schedules()]
-        lines = (f"  {row['name']}: {row['cron']} {row['timezone']}, {row['state']}, next {row['next']}" for row in rows)
+        lines = (
+            f"  {row['name']}: {row['cron']} {row['timezone']}, {row['state']}, next {row['next']}" for row in rows
+        )
         return "\n".join(map(printable, [f"{len(rows)} schedule{'' if len(rows) == 1 else 's'}", *lines]))
 
     def _repr_html_(self) -> str:
@@ -127,5 +121,3 @@ def _seconds(text: str) -> int:
             "invalid_request", f"misfire_grace {text!r}: expected numbers with d, h, m or s, such as 90s, 1h or 1d12h"
         )
     return sum(int(number) * _UNITS[unit] for number, unit in parts)
-
-

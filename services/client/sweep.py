@@ -55,7 +55,12 @@ class Submission:
 
     def __init__(self, basin: "Basin", submitted: Submitted) -> None:
         self._basin = basin
-        self.name, self.id, self.runs, self.state = submitted.name, submitted.submission, submitted.runs, submitted.state
+        self.name, self.id, self.runs, self.state = (
+            submitted.name,
+            submitted.submission,
+            submitted.runs,
+            submitted.state,
+        )
 
     def watch(self) -> "Standing":
         """Show its progress until it ends: see `Basin.watch`."""
@@ -70,6 +75,4 @@ class Submission:
         return printable(f"Submission {self.id} of sweep {self.name!r}: {self.state}{runs}")
 
     def _repr_html_(self) -> str:
-        return tabular.facts(
-            f"Submission of {self.name}", {"id": self.id, "state": self.state, "runs": self.runs}
-        )
+        return tabular.facts(f"Submission of {self.name}", {"id": self.id, "state": self.state, "runs": self.runs})

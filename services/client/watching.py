@@ -1,4 +1,4 @@
-"""A sweep's progress while one waits: a bar on a terminal, one that draws itself anew in a notebook, else plain lines."""
+"""A sweep's progress while one waits: a bar on a terminal or in a notebook, elsewhere plain lines."""
 
 import html
 import sys
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 LINE_SECONDS = 5.0
+
 
 class View(Protocol):
     """Shows how a sweep stands, again and again."""
@@ -47,7 +48,8 @@ def words(stands: Stands) -> str:
     """How it stands in one line, such as `running: 12 of 40 runs; 2 failed; about 3 min left; 0.02 CPU-hours`."""
     standing = stands.standing
     reason = stands.reason or (standing and standing.reason)
-    told = [] if standing is None else _progress(standing, stands.active)
+    is_its = stands.state == "running" or not stands.active  # else it is the word of an earlier process
+    told = _progress(standing, stands.active) if standing is not None and is_its else []
     parts = [*told, *([reason] if reason else [])]
     return printable(f"{stands.state}: {'; '.join(parts)}" if parts else stands.state)
 
