@@ -302,9 +302,7 @@ def _or_near(name: str, known: Collection[str]) -> str:
 
 
 def _sorted(rows: pl.LazyFrame, order: Sequence[_Order]) -> pl.LazyFrame:
-    return rows.sort(
-        [each.value for each in order], descending=[each.descending for each in order], nulls_last=True
-    )
+    return rows.sort([each.value for each in order], descending=[each.descending for each in order], nulls_last=True)
 
 
 def _not_nan(name: str, dtype: pl.DataType) -> pl.Expr:
