@@ -50,20 +50,22 @@ class Storage:
 
     Folders and names are of plain characters, without a slash; the folder "" is the location itself. Every method
     raises StoreError, with what to do about it, when the disk or the server says no, or is away for more than
-    `PATIENCE_SECONDS`.
+    `patience` seconds.
 
     Attributes:
         location: a path, or `s3://bucket/prefix`.
         remote: whether that is on a server.
+        patience: for how many seconds a server that is away is waited for; stated, or `PATIENCE_SECONDS`.
     """
 
-    def __init__(self, location: str | Path) -> None:
+    def __init__(self, location: str | Path, patience: float | None = None) -> None:
         """Name a location; nothing is made there.
 
         Raises:
             StoreError: it is neither a path nor on S3.
         """
         self.location = str(location)
+        self.patience = PATIENCE_SECONDS if patience is None else patience
         self.remote = "://" in self.location
         if self.remote and not _S3.fullmatch(self.location):
             raise StoreError(
@@ -207,7 +209,7 @@ class Storage:
         """Storage options by which polars reads what deltalake wrote."""
         if not self.remote:
             return None
-        return dict(_credentials()) | {"max_retries": 30, "retry_timeout_ms": int(1000 * PATIENCE_SECONDS)}
+        return dict(_credentials()) | {"max_retries": 30, "retry_timeout_ms": int(1000 * self.patience)}
 
     def where(self, folder: str, name: str) -> str:
         """An object in words that a person can look it up by."""
@@ -221,7 +223,7 @@ class Storage:
                 return action()
             except Exception as error:
                 waited = time.monotonic() - start
-                if not (self.remote and is_away(error)) or waited > PATIENCE_SECONDS:
+                if not (self.remote and is_away(error)) or waited > self.patience:
                     raise
                 if waited > QUIET_SECONDS and not said:
                     _log.warning("waiting for %s: %s", self._server, reason(error))
@@ -262,7 +264,7 @@ class Storage:
             "connect_timeout": _CONNECT_TIMEOUT,
             "timeout": _REQUEST_TIMEOUT,
             "max_retries": "1000",
-            "retry_timeout": f"{PATIENCE_SECONDS:.0f}s",
+            "retry_timeout": f"{self.patience:.0f}s",
             "backoff_config.max_backoff": "5s",
         }
 

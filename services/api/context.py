@@ -1,0 +1,71 @@
+"""What the routes of one application share: its settings, the store, the ledger and what is kept of answers."""
+
+import threading
+from functools import cached_property
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from services import opening
+from services.cache import Cache
+from services.ledger import Ledger
+from services.reader import Reader
+from services.serving import Serving
+from services.storage import Storage
+
+
+class Context:
+    """What the routes of one application share. Store and ledger are opened when they are first asked for.
+
+    Attributes:
+        serving: the settings.
+        answers: what was computed for answers, by what it was computed from.
+    """
+
+    def __init__(self, serving: Serving) -> None:
+        self.serving = serving
+        self.answers = Cache(serving.limits.cache_bytes)
+        self._opening = threading.RLock()
+
+    @property
+    def store(self) -> Reader:
+        """The store, to read from; it is made where there is none.
+
+        Raises:
+            StoreError: it cannot be read now; the next call tries again.
+        """
+        with self._opening:
+            return self._store
+
+    @property
+    def ledger(self) -> Ledger:
+        """The ledger.
+
+        Raises:
+            LedgerError: it cannot be had now; the next call tries again.
+        """
+        with self._opening:
+            return self._ledger
+
+    @cached_property
+    def _store(self) -> Reader:
+        location, patience = self.serving.store, self.serving.limits.storage_seconds
+        opening.make(Storage(location, patience))
+        return Reader(location, patience)
+
+    @cached_property
+    def _ledger(self) -> Ledger:
+        return Ledger(self.serving.ledger)
+
+    def close(self) -> None:
+        """Close the ledger, if it is open."""
+        if "_ledger" in vars(self):
+            self._ledger.close()
+
+
+def context_of(request: Request) -> Context:
+    """The context of the application that a request came to."""
+    return request.app.state.context
+
+
+Here = Annotated[Context, Depends(context_of)]

@@ -1,0 +1,31 @@
+"""A sweep as it is given to the client: a file, a mapping as a file has it, or one that was made in Python."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from services.client.errors import BasinError
+
+if TYPE_CHECKING:
+    from services.sweeps import Sweep
+
+type Spec = Mapping[str, Any] | Path | str | Sweep
+
+
+def read(spec: Spec) -> "Sweep | Mapping[str, Any]":
+    """What is to be sent: a file is read here, with the learner files that it names; a mapping stays as it is.
+
+    Raises:
+        BasinError: the file cannot be read, or is no sweep.
+    """
+    if isinstance(spec, Mapping):
+        return spec
+    from models.spec import SpecError
+    from services.sweeps import Sweep, read_sweep
+
+    if isinstance(spec, Sweep):
+        return spec
+    try:
+        return read_sweep(Path(spec))
+    except SpecError as error:
+        raise BasinError("invalid_sweep", str(error)) from None

@@ -1,0 +1,108 @@
+"""A store for a process that reads for long, and often."""
+
+import threading
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import polars as pl
+from deltalake import DeltaTable
+
+from services import tables
+from services.schemas import SCHEMAS
+from services.store import Store
+
+HELD_RUNS = 300_000  # about half a kilobyte each
+LONGEST_SECONDS = 60.0
+REMOTE_SECONDS = 1.0
+
+
+class _Opened(NamedTuple):
+    """A table as it was at some time.
+
+    Attributes:
+        rows: all of them.
+        at: when it was opened; `seen`: when it was last known to be the newest. Monotonic clock, in seconds.
+    """
+
+    version: int
+    delta: DeltaTable
+    rows: pl.LazyFrame
+    at: float
+    seen: float
+
+
+class _Runs(NamedTuple):
+    """One row for each run, in memory, and the files that they are from; no rows where they are too many."""
+
+    delta: DeltaTable | None = None
+    files: frozenset[str] = frozenset()
+    rows: pl.DataFrame | None = None
+
+
+class Reader(Store):
+    """A store whose tables stay open, and are opened again when they have a later version. Threads may share it.
+
+    One row for each run is held in memory, unless there are more than `HELD_RUNS`.
+    """
+
+    def __init__(self, location: str | Path, patience: float | None = None) -> None:
+        """As `Store` does."""
+        super().__init__(location, patience)
+        self._locks = {table: threading.Lock() for table in SCHEMAS}
+        self._holding = threading.Lock()
+        self._opened: dict[str, _Opened] = {}
+        self._runs = _Runs()
+
+    def scan(self, table: str) -> pl.LazyFrame:
+        """One of the tables of `services.schemas.SCHEMAS`, with every attempt at a run."""
+        return self._table(table).rows
+
+    def runs(self) -> pl.LazyFrame:
+        """The table `runs` with one row for each run: its last attempt."""
+        self._table("runs")
+        with self._holding:
+            opened = self._opened["runs"]
+            if self._runs.delta is not opened.delta:
+                self._runs = self._hold(opened.delta)
+            held = self._runs.rows
+        return tables.latest(opened.rows) if held is None else held.lazy()
+
+    def version(self, table: str) -> str:
+        """Tells what the table holds now from what it held, or will hold, at other times."""
+        opened = self._table(table)
+        return f"{opened.delta.metadata().id}-{opened.version}"
+
+    def _table(self, table: str) -> _Opened:
+        with self._locks[table]:
+            opened = self._opened.get(table)
+            now = time.monotonic()
+            if opened is None or not self._is_newest(table, opened, now):
+                delta = tables.opened(self.storage, table)
+                rows = tables.rows(self.storage, table, delta)
+                opened = _Opened(delta.version(), delta, rows, at=now, seen=now)
+            self._opened[table] = opened._replace(seen=now)
+            return opened
+
+    def _is_newest(self, table: str, opened: _Opened, now: float) -> bool:
+        """Whether there is no next version. One that was made anew, at lower numbers, is found after a while."""
+        if now - opened.at > LONGEST_SECONDS:
+            return False
+        if self.storage.remote and now - opened.seen < REMOTE_SECONDS:
+            return True
+        return not self.storage.exists(f"{tables.FOLDER}/{table}/_delta_log", f"{opened.version + 1:020}.json")
+
+    def _hold(self, delta: DeltaTable) -> _Runs:
+        """One row for each run: what is held already with what came since, or all anew where files went away."""
+        files = frozenset(tables.files(self.storage, delta))
+        if files and pl.DataFrame(delta.get_add_actions(flatten=True))["num_records"].sum() > HELD_RUNS:
+            return _Runs(delta, files)
+        known = pl.DataFrame(schema=SCHEMAS["runs"]), frozenset[str]()
+        if self._runs.rows is not None and self._runs.files <= files:
+            known = self._runs.rows, self._runs.files
+        rows, of = known
+        parts = [rows.lazy()]
+        if new := sorted(files - of):
+            found = pl.scan_parquet(new, glob=False, storage_options=self.storage.polars_options)
+            parts.append(found.select(rows.columns))
+        return _Runs(delta, files, tables.evaluate(self.storage, "runs", tables.latest(pl.concat(parts))))
