@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(shell sha256sum requirements/dev.lock 2>/dev/null | cut -c1-16)
 DATASET ?= digits
 
-.PHONY: compare test lint types layers tests bench lock clean help
+.PHONY: compare test lint types layers tests notebooks bench lock clean help
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -32,9 +32,13 @@ tests: $(STAMP)
 ifdef ARGS
 	$(BIN)/pytest $(ARGS)
 else
-	$(BIN)/pytest --numprocesses 2 --max-worker-restart 0 --dist loadfile --ignore tests/acceptance --ignore tests/cluster
-	$(BIN)/pytest tests/acceptance tests/cluster
+	$(BIN)/pytest --numprocesses 2 --max-worker-restart 0 --dist loadfile --ignore tests/acceptance --ignore tests/cluster \
+	  --ignore tests/notebooks
+	$(BIN)/pytest tests/acceptance tests/cluster tests/notebooks
 endif
+
+notebooks: $(STAMP)  ## execute the notebooks, each from clean
+	$(BIN)/pytest tests/notebooks
 
 bench: $(STAMP)  ## measure, side by side with the peers
 	$(BIN)/python -m benchmarks $(or $(ARGS),all)
