@@ -174,7 +174,7 @@ def test_every_kind_of_run_ends_well_and_leaves_all_that_is_compared(requests_of
             sampled = name in ("bnn-nuts", "bnn-hmc", "glm-bayes")
             assert (result.posterior is not None) == bool(result.diagnostics) == sampled
             assert bool(result.geometry) == (name not in ("svm", "boosted-trees"))
-            assert (request.run_key in checkpoints) == (name in ("bnn-nuts", "bnn-hmc"))
+            assert (request.run_key in checkpoints) == sampled
     stopped = [len(results[request.run_key].curves["step"]) for request in requests_of["patience"]]
     assert min(stopped) < 60, "no run was stopped early"
 
@@ -187,13 +187,12 @@ def test_runs_of_different_seeds_and_splits_differ(requests_of, alone):
         assert len(scores) >= len({r.partition for r in requests}) if deterministic else len(scores) == len(requests)
 
 
-@pytest.mark.parametrize("width", [3, 16])
-def test_in_packs_in_this_process(dataset, requests_of, alone, width):
+def test_in_packs_in_this_process(dataset, requests_of, alone):
     backwards = [request for requests in requests_of.values() for request in requests[::-1]]
-    assert_same_bits(execute(InProcessExecutor(width), backwards, dataset, {})[0], alone[0])
+    assert_same_bits(execute(InProcessExecutor(width=3), backwards, dataset, {})[0], alone[0])
 
 
-@pytest.mark.parametrize("ray_executor", [(2, 1), (2, 3), (1, 16)], indirect=True)
+@pytest.mark.parametrize("ray_executor", [(2, 3), (1, 16)], indirect=True)
 def test_on_ray(dataset, requests_of, alone, ray_executor):
     requests = [request for requests in requests_of.values() for request in requests]
     assert_same_bits(execute(ray_executor, requests, dataset, {})[0], alone[0])

@@ -70,7 +70,7 @@ def test_the_document_tells_every_learner_by_its_kind(undisturbed: Undisturbed):
             assert estimate["standard_error"] > 0, name
         for measure in learner["geometry"].values():
             assert measure["value"] > 0, name
-        assert learner["runs"] == {"finished": SPLITS, "diverged": 0, "failed": 0}
+        assert learner["runs"] == {"finished": SPLITS, "diverged": 0, "stopped": 0, "failed": 0}
     # Four columns and three classes: a hidden layer of 4 and three logits, and a GLM's two, by reference coding.
     assert (learners["net"]["n_parameters"], learners["linear"]["n_parameters"]) == (5 * 3 + 4 * 3, 5 * 2)
     assert learners["net"]["posterior"] is learners["linear"]["posterior"] is None
@@ -155,7 +155,7 @@ def test_a_learner_that_diverges_is_a_row_and_harms_no_other(basin: Basin, undis
     file = write_learners(tmp_path / "wild.yaml", [wild, NET, LINEAR])
     document, table = compare(basin, tmp_path, "--learners", file)
     learners = {learner["name"]: learner for learner in figures(document)["learners"]}
-    assert learners["wild"]["runs"] == {"finished": 0, "diverged": SPLITS, "failed": 0}
+    assert learners["wild"]["runs"] == {"finished": 0, "diverged": SPLITS, "stopped": 0, "failed": 0}
     assert learners["wild"]["parts"]["test"]["log_score"]["value"] is None
     assert any(warning.startswith("wild: ") and "diverged" in warning for warning in document["warnings"])
     assert "wild" in table

@@ -44,7 +44,7 @@ def test_measures_are_the_same_on_ray_in_process_and_after_a_kill(
 
     words = ("measure", sweep, *MEASURES, "--workers", "0", "--store", str(stores["killed"]))
     command = basin.start(*words)
-    command.wait_until(lambda: any(not p.name.startswith(".") for p in (stores["killed"] / "measurements").iterdir()))
+    command.wait_until(lambda: any(not p.name.startswith(".") for p in (stores["killed"] / "measurements").glob("*")))
     command.kill()
     before = {path.name for path in (stores["killed"] / "measurements").iterdir() if not path.name.startswith(".")}
     ended = basin.run(*words)

@@ -21,11 +21,16 @@ class Watched:
         self._store = folder / "store"
         (folder / "watched.yaml").write_text(yaml.safe_dump(SWEEP))
 
-    def start(self, *arguments: str):
-        """Start a command, and wait until it has stored what it can."""
-        command = self._basin.start("sweep", *arguments, "--workers", "2", "--store", self._store)
-        command.wait_until(lambda: any((self._store / "checkpoints").glob("[!.]*")))
+    def start(self, *arguments: str, workers: int):
+        """Start a command, and wait until it says that it is running and has stored a checkpoint."""
+        command = self._basin.start("sweep", *arguments, "--workers", str(workers), "--store", self._store)
+        command.wait_until(self._is_at_work)
         return command
+
+    def _is_at_work(self) -> bool:
+        file = self._store / "sweeps" / "watched.state.json"
+        runs = file.exists() and '"state": "running"' in file.read_text()
+        return runs and any((self._store / "checkpoints").glob("[!.]*"))
 
     def run(self, *arguments: str):
         return self._basin.run("sweep", *arguments, "--store", self._store)
@@ -44,7 +49,7 @@ def watched(basin: Basin, tmp_path: Path) -> Watched:
 
 
 def test_a_running_sweep_is_seen_and_stopped_from_outside_and_goes_on(watched: Watched):
-    command = watched.start("run", watched.file)
+    command = watched.start("run", watched.file, workers=2)
     running = watched.standing()
     assert (running["state"], running["alive"], running["runs"]) == ("running", True, 2)
     second = watched.run("run", watched.file)
@@ -59,14 +64,14 @@ def test_a_running_sweep_is_seen_and_stopped_from_outside_and_goes_on(watched: W
     assert (stopped["state"], stopped["alive"]) == ("stopped", False)
     assert sum(stopped["ended"].values()) < 2
 
-    command = watched.start("resume", "watched")
+    command = watched.start("resume", "watched", workers=0)
     command.kill()
     broken_off = watched.run("status", "watched")
     assert "broken off: `basin sweep resume` goes on" in " ".join(broken_off.stdout.split())
 
 
 def test_sigterm_keeps_what_is_finished(watched: Watched):
-    command = watched.start("run", watched.file)
+    command = watched.start("run", watched.file, workers=0)
     command.terminate()
     ended = command.wait()
     assert ended.status == 130

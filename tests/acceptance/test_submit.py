@@ -22,7 +22,8 @@ pytestmark = pytest.mark.slow
 
 SECRET = "hush-hush-hush"
 SPLITS = 2
-LEARNERS = [NET, LINEAR, BNN | {"inference": BNN["inference"] | {"warmup": 50, "draws": 100}}]
+# The last one takes longer than it takes to stop a job.
+LEARNERS = [NET, LINEAR, BNN | {"inference": BNN["inference"] | {"draws": 5_000, "keep_draws": False}}]
 N_RUNS = SPLITS * len(LEARNERS)
 
 
