@@ -331,6 +331,13 @@ def standing(store: Store, members: pl.DataFrame) -> pl.DataFrame:
     return runs.group_by("learner", maintain_order=True).agg(pl.len().alias("runs"), *counts).collect()
 
 
+def cpu_hours(store: Store, members: pl.DataFrame) -> float:
+    """What the stored runs of a sweep took of their workers, whichever command and sweep fitted them."""
+    wanted = members.lazy().select("run_key").unique()
+    seconds = store.runs().join(wanted, on="run_key", how="semi").select(pl.col("wall_seconds").sum())
+    return seconds.collect().item() / 3600
+
+
 def datasets_of(store: Store, name: str, cache: Path) -> dict[str, Dataset]:
     """The datasets of a stored sweep, by fingerprint, read anew.
 
