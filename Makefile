@@ -27,15 +27,9 @@ types: $(STAMP)
 layers: $(STAMP)
 	$(BIN)/lint-imports
 
-# Those that start Ray, and kill things, have the machine to themselves.
+# Three processes on two cores: those of the tests that start Ray wait much of the time, and have one to themselves.
 tests: $(STAMP)
-ifdef ARGS
-	$(BIN)/pytest $(ARGS)
-else
-	$(BIN)/pytest --numprocesses 2 --max-worker-restart 0 --dist loadfile --ignore tests/acceptance --ignore tests/cluster \
-	  --ignore tests/notebooks
-	$(BIN)/pytest tests/acceptance tests/cluster tests/notebooks
-endif
+	$(BIN)/pytest $(or $(ARGS),--numprocesses 3 --max-worker-restart 0 --dist loadgroup)
 
 notebooks: $(STAMP)  ## execute the notebooks, each from clean
 	$(BIN)/pytest tests/notebooks

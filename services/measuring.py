@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from cluster.executor import Arrays, Executor, Lost, Work
 from cluster.packing import Item
@@ -38,7 +39,8 @@ class Plan:
     Attributes:
         requests: what the store lacks.
         reused: numbers (run, draw, measure) that it has.
-        unfinished: runs of the sweep that are not finished, and so cannot be measured.
+        unfinished: runs of the sweep that are not finished, and so cannot be measured; those stopped early, which
+            nobody waits for, are not counted.
     """
 
     sweep: str
@@ -92,7 +94,8 @@ def plan(store: Store, sweep: str, asks: Sequence[Ask], n_draws: int = MEASURED_
                 missing.append(ask)
         if missing:
             requests.append(MeasureRequest(request_of(row), draws, tuple(missing), unable))
-    return Plan(sweep, tuple(requests), reused, len(members["run_key"].unique()) - len(finished))
+    n_settled = len(runs.filter(pl.col("status").is_in(["finished", "stopped"])))
+    return Plan(sweep, tuple(requests), reused, members["run_key"].n_unique() - n_settled)
 
 
 def draws_of(run: Mapping[str, Any], n_draws: int) -> tuple[tuple[int, ...], str | None]:

@@ -109,6 +109,13 @@ def counts_by_learner(store: Store, members: pl.DataFrame) -> pl.DataFrame:
     return runs.group_by("learner", maintain_order=True).agg(pl.len().alias("runs"), *counts).collect()
 
 
+def cpu_hours(store: Store, members: pl.DataFrame) -> float:
+    """What the stored runs of a sweep took of their workers, whichever command and sweep fitted them."""
+    wanted = members.lazy().select("run_key").unique()
+    seconds = store.runs().join(wanted, on="run_key", how="semi").select(pl.col("wall_seconds").sum())
+    return seconds.collect().item() / 3600
+
+
 def request_stop(store: Store, name: str) -> None:
     """Ask the process that works on a sweep to stop; it keeps what is finished."""
     store.storage.replace("sweeps", f"{name}.stop", b"")

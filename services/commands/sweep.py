@@ -183,7 +183,7 @@ def status(
       basin sweep status flat-or-sharp --watch
       basin sweep status flat-or-sharp --json
     """
-    from services.standing import counts_by_learner, read_standing
+    from services.standing import counts_by_learner, cpu_hours, read_standing
     from services.store import Store
 
     opened = Store(store or settings().store)
@@ -196,12 +196,21 @@ def status(
         time.sleep(2.0)
     table = counts_by_learner(opened, members)
     if as_json:
-        document: dict[str, Any] = {"sweep": name, "learners": table.to_dicts()}
+        document: dict[str, Any] = {
+            "sweep": name,
+            "learners": table.to_dicts(),
+            "cpu_hours": cpu_hours(opened, members),
+        }
         print_json(document | {"standing": None if now is None else now.model_dump(mode="json") | {"alive": now.alive}})
         return
     console = Console()
     _print_learners(table, console)
-    _say(console, "", "It was never run by this version." if now is None else _stands(now))
+    _say(
+        console,
+        "",
+        "It was never run by this version." if now is None else _stands(now),
+        f"Its stored runs took {format_seconds(3600 * cpu_hours(opened, members))} of workers' time in all.",
+    )
 
 
 @app.command()
@@ -363,7 +372,7 @@ def _stands(now: "Standing") -> str:
         *(f"{n:,} {status}" for status, n in now.ended.items() if status != "finished"),
         *([f"{now.running:,} running"] if now.running and now.alive else []),
         *([f"about {format_seconds(now.seconds_left)} left"] if now.seconds_left and now.alive else []),
-        f"{now.cpu_hours:.2f} CPU-hours",
+        f"{now.cpu_hours:.2f} CPU-hours by that command",
         *([f"{now.gpu_hours:.2f} GPU-hours"] if now.gpu_hours else []),
         *([] if now.alive else [f"{format_seconds(ago)} ago"]),
         *([now.reason] if now.reason else []),

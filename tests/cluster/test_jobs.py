@@ -224,6 +224,7 @@ def test_another_version_of_ray_is_refused():
         ("http://nowhere.invalid:8265", "there is no host of the name in http://nowhere.invalid:8265"),
         ("ray://127.0.0.1:10001", "is not of the form http://HOST:PORT"),
     ],
+    ids=["a free port", "no host", "no URL"],
 )
 def test_an_address_that_leads_nowhere_is_refused(address, message):
     with pytest.raises(ClusterError, match=message):
