@@ -51,7 +51,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             each.partition.index,
             each.seed,
             json.dumps(
-                {"inference.learning_rate": each.learner.inference.learning_rate} if each.learner.name == "net" else {}
+                {"inference.learning_rate": each.learner.inference.learning_rate} if each.learner in VARIED else {}
             ),
         )
         for each in [*asked, *lost]
@@ -73,9 +73,8 @@ def client(folder: Path) -> Iterator[httpx.Client]:
 
 def measure(folder: Path, key: str, split: int) -> None:
     run_key = request(VARIED[0], split).run_key
-    found = Measurement(
-        key, run_key, geometry=(measured("hessian_trace", 1.0),), seconds=Seconds(1, 0, 0), device="cpu"
-    )
+    rows = (measured("hessian_trace", 1.0),)
+    found = Measurement(key, run_key, geometry=rows, seconds=Seconds(1.0, 0.0, 0.0), device="cpu")
     with writing(folder / "store") as writer:
         writer.put_measurement(MeasurementRecord(found, "all", PROVENANCE, STORED_AT))
 
