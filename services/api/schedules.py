@@ -22,7 +22,7 @@ from services.occurrences import Occurrence
 from services.schedules import LONGEST_GRACE, Overlap, RunOptions, Schedule, State
 from services.sweeps import NAME
 
-router = APIRouter(prefix="/api/v1/schedules", tags=["schedules"])
+router = APIRouter(prefix="/api/v1/schedules", tags=["schedules"], generate_unique_id_function=lambda route: route.name)
 
 MAX_WORKERS = 10_000
 MAX_HISTORY = 1000
@@ -176,14 +176,14 @@ def resume_schedule(name: ScheduleName, context: Here) -> ScheduleAnswer:
 
 
 @router.post("/{name}/run-now", status_code=202, responses=documented(*_OF_ONE), dependencies=[requires("submit")])
-def run_now(name: ScheduleName, context: Here) -> RunNowAnswer:
+def run_schedule_now(name: ScheduleName, context: Here) -> RunNowAnswer:
     """Ask for an occurrence now, of a paused schedule, too; it starts when none of it is running."""
     _look(context, name)
     return RunNowAnswer(name=name, is_new=occurrences.run_now(context.ledger, name, datetime.now(UTC)))
 
 
 @router.get("/{name}/history", responses=documented(*_OF_ONE), dependencies=[requires("read")])
-def get_history(
+def list_occurrences(
     name: ScheduleName,
     context: Here,
     limit: Annotated[int, Query(ge=1, le=MAX_HISTORY, description="Occurrences, the latest first.")] = 20,

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Depends, Header, Path, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.sse import EventSourceResponse, ServerSentEvent
-from pydantic import ConfigDict, Field, GetJsonSchemaHandler
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, create_model
 
 from models.spec import Settings
 from services import standing, submissions
@@ -24,7 +24,7 @@ from services.submissions import Key, Submission
 from services.sweep_states import SweepStands, SweepState, all_stand, known, stands
 from services.sweeps import NAME, Sweep, parse_sweep
 
-router = APIRouter(prefix="/api/v1/sweeps", tags=["sweeps"])
+router = APIRouter(prefix="/api/v1/sweeps", tags=["sweeps"], generate_unique_id_function=lambda route: route.name)
 
 LOOK_SECONDS = 1.0
 LONGEST_STREAM_SECONDS = 3600.0  # then a follower asks anew, and shows a token that is valid still
@@ -78,11 +78,14 @@ class SubmissionAnswer(_Answer):
     ended: datetime | None
 
 
-class StandingAnswer(Standing):
-    """How a sweep stands, by what its process says."""
-
-    alive: bool
-    """Whether that process is at work."""
+# Not a subclass: `alive` is a property there, worked out anew wherever it is asked for.
+StandingAnswer = create_model(
+    "StandingAnswer",
+    __base__=_Answer,
+    __doc__="How a sweep stands, by what its process says.",
+    alive=(bool, Field(description="Whether that process is at work.")),
+    **{name: (field.annotation, field) for name, field in Standing.model_fields.items()},
+)
 
 
 class SweepSummary(_Answer):
@@ -124,7 +127,7 @@ class SweepAnswer(SweepSummary):
 
     definition: Annotated[dict[str, Any], Field(description="The settled sweep: learners in full.")]
     submission: SubmissionAnswer | None
-    standing: StandingAnswer | None
+    standing: StandingAnswer | None  # pyright: ignore[reportInvalidTypeForm] - made above
     learners: list[LearnerCounts]
 
 
@@ -313,7 +316,7 @@ def _submission(submission: Submission) -> SubmissionAnswer:
     return SubmissionAnswer(**fields, submission=submission.id)
 
 
-def _standing(now: SweepStands) -> StandingAnswer | None:
+def _standing(now: SweepStands) -> BaseModel | None:
     return None if now.standing is None else StandingAnswer(**now.standing.model_dump(), alive=now.alive)
 
 
