@@ -14,7 +14,7 @@ from services import occurrences, schedules
 from services.admission import admit
 from services.api.access import requires
 from services.api.context import Context, Here
-from services.api.errors import ApiError, documented
+from services.api.errors import COMMON, ApiError, documented
 from services.api.sweeps import AsSweep
 from services.errors import ScheduleError
 from services.leases import has_scheduler
@@ -26,8 +26,7 @@ router = APIRouter(prefix="/api/v1/schedules", tags=["schedules"], generate_uniq
 
 MAX_WORKERS = 10_000
 MAX_HISTORY = 1000
-_ALWAYS = ("unauthorized", "forbidden", "invalid_request", "too_many_requests", "internal", "unavailable")
-_OF_ONE = (*_ALWAYS, "not_found")
+_OF_ONE = (*COMMON, "not_found")
 
 ScheduleName = Annotated[str, InPath(pattern=f"^{NAME}$", description="Of a schedule.", examples=["nightly"])]
 
@@ -102,7 +101,7 @@ class RunNowAnswer(_Body):
     is_new: bool
 
 
-@router.get("", responses=documented(*_ALWAYS), dependencies=[requires("read")])
+@router.get("", responses=documented(*COMMON), dependencies=[requires("read")])
 def list_schedules(context: Here) -> ScheduleList:
     """List the schedules, when they fire next, and what became of their last occurrences."""
     last = occurrences.latest(context.ledger)
@@ -114,7 +113,7 @@ def list_schedules(context: Here) -> ScheduleList:
     "",
     status_code=201,
     responses={200: {"model": ScheduleAnswer, "description": "It replaced one of this name."}}
-    | documented(*_ALWAYS, "invalid_sweep", "too_large", "unsupported_media_type"),
+    | documented(*COMMON, "invalid_sweep", "too_large", "unsupported_media_type"),
     dependencies=[requires("submit")],
 )
 def add_schedule(asked: ScheduleRequest, context: Here, response: Response) -> ScheduleAnswer:

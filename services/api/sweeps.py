@@ -10,16 +10,16 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Depends, Header, Path, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.sse import EventSourceResponse, ServerSentEvent
-from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, create_model
+from pydantic import ConfigDict, Field, GetJsonSchemaHandler
 
 from models.spec import Settings
 from services import standing, submissions
 from services.admission import Admitted, admit
 from services.api.access import Caller, requires
 from services.api.context import Context, Here
-from services.api.errors import ApiError, documented
+from services.api.errors import COMMON, ApiError, documented
 from services.errors import ConflictError, NotStoredError, ServiceError
-from services.standing import Standing, counts_by_learner
+from services.standing import StandingFacts, counts_by_learner
 from services.submissions import Key, Submission
 from services.sweep_states import SweepStands, SweepState, all_stand, known, stands
 from services.sweeps import NAME, Sweep, parse_sweep
@@ -29,7 +29,6 @@ router = APIRouter(prefix="/api/v1/sweeps", tags=["sweeps"], generate_unique_id_
 LOOK_SECONDS = 1.0
 LONGEST_STREAM_SECONDS = 3600.0  # then a follower asks anew, and shows a token that is valid still
 MAX_PAGE = 200
-_ALWAYS = ("unauthorized", "forbidden", "invalid_request", "too_many_requests", "internal", "unavailable")
 _EXAMPLE = {"name": "first-look", "datasets": ["iris"], "learners": ["svm", "glm-bayes"], "budget": "quick"}
 
 SweepName = Annotated[str, Path(pattern=f"^{NAME}$", description="Of a sweep or comparison.", examples=["first-look"])]
@@ -78,14 +77,11 @@ class SubmissionAnswer(_Answer):
     ended: datetime | None
 
 
-# Not a subclass: `alive` is a property there, worked out anew wherever it is asked for.
-StandingAnswer = create_model(
-    "StandingAnswer",
-    __base__=_Answer,
-    __doc__="How a sweep stands, by what its process says.",
-    alive=(bool, Field(description="Whether that process is at work.")),
-    **{name: (field.annotation, field) for name, field in Standing.model_fields.items()},
-)
+class StandingAnswer(StandingFacts):
+    """How a sweep stands, by what its process says."""
+
+    alive: bool
+    """Whether that process is at work."""
 
 
 class SweepSummary(_Answer):
@@ -127,7 +123,7 @@ class SweepAnswer(SweepSummary):
 
     definition: Annotated[dict[str, Any], Field(description="The settled sweep: learners in full.")]
     submission: SubmissionAnswer | None
-    standing: StandingAnswer | None  # pyright: ignore[reportInvalidTypeForm] - made above
+    standing: StandingAnswer | None
     learners: list[LearnerCounts]
 
 
@@ -152,7 +148,7 @@ Existing = Annotated[SweepStands, Depends(existing)]
 @router.post(
     "",
     status_code=202,
-    responses=documented(*_ALWAYS, "invalid_sweep", "conflict", "too_large", "unsupported_media_type"),
+    responses=documented(*COMMON, "invalid_sweep", "conflict", "too_large", "unsupported_media_type"),
     dependencies=[requires("submit")],
 )
 def submit_sweep(
@@ -180,7 +176,7 @@ def submit_sweep(
     return _accept(request, response, context, admit(definition, context.serving.data_roots), caller, key)
 
 
-@router.get("", responses=documented(*_ALWAYS), dependencies=[requires("read")])
+@router.get("", responses=documented(*COMMON), dependencies=[requires("read")])
 def list_sweeps(
     context: Here,
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE, description="Sweeps of a page.")] = 50,
@@ -196,7 +192,7 @@ def list_sweeps(
     )
 
 
-@router.get("/{name}", responses=documented(*_ALWAYS, "not_found"), dependencies=[requires("read")])
+@router.get("/{name}", responses=documented(*COMMON, "not_found"), dependencies=[requires("read")])
 def get_sweep(now: Existing, context: Here) -> SweepAnswer:
     """Say what a sweep asks for, how it stands, and what became of each learner's runs."""
     try:
@@ -214,7 +210,7 @@ def get_sweep(now: Existing, context: Here) -> SweepAnswer:
 
 
 @router.post(
-    "/{name}/stop", status_code=202, responses=documented(*_ALWAYS, "not_found"), dependencies=[requires("submit")]
+    "/{name}/stop", status_code=202, responses=documented(*COMMON, "not_found"), dependencies=[requires("submit")]
 )
 def stop_sweep(now: Existing, context: Here) -> StopAnswer:
     """Ask a sweep to stop; finished runs are kept. `stopping` is false where nothing is at work."""
@@ -228,7 +224,7 @@ def stop_sweep(now: Existing, context: Here) -> StopAnswer:
 @router.post(
     "/{name}/resume",
     status_code=202,
-    responses=documented(*_ALWAYS, "not_found", "conflict"),
+    responses=documented(*COMMON, "not_found", "conflict"),
     dependencies=[requires("submit")],
 )
 def resume_sweep(
@@ -251,7 +247,7 @@ def resume_sweep(
 @router.get(
     "/{name}/events",
     response_class=EventSourceResponse,
-    responses=documented(*_ALWAYS, "not_found"),
+    responses=documented(*COMMON, "not_found"),
     dependencies=[requires("read")],
 )
 async def follow_sweep(now: Existing, context: Here) -> AsyncIterator[ServerSentEvent]:
@@ -316,7 +312,7 @@ def _submission(submission: Submission) -> SubmissionAnswer:
     return SubmissionAnswer(**fields, submission=submission.id)
 
 
-def _standing(now: SweepStands) -> BaseModel | None:
+def _standing(now: SweepStands) -> StandingAnswer | None:
     return None if now.standing is None else StandingAnswer(**now.standing.model_dump(), alive=now.alive)
 
 
