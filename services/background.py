@@ -3,9 +3,8 @@
 import fcntl
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 from services.courier import Courier
@@ -22,58 +21,56 @@ _END_SECONDS = 10.0
 
 
 @contextmanager
-def at_work(
-    serving: Serving, *, workers: int | None = None, shared: Sequence[Path] = (), scheduling: bool = True
-) -> Iterator[None]:
-    """Bring sweeps to the cluster at `serving.dashboard`, and fire schedules, in threads for as long as the block runs.
+def at_work(serving: Serving) -> Iterator[None]:
+    """Bring sweeps to the cluster of a server, and fire schedules, in threads for as long as the block runs.
 
     A process that is killed leaves nothing half-done: another one goes on.
 
-    Args:
-        serving: where the ledger, the store and the cluster are.
-        workers: of sweeps that do not say how many they want.
-        shared: folders that the cluster's machines have under the same path.
-        scheduling: whether to fire schedules, too.
+    Raises:
+        LedgerError: the ledger cannot be used.
+        ServiceError: another server on this machine is in the way.
     """
-    ledger, stop = Ledger(serving.ledger), threading.Event()
-    works: dict[str, Callable[[threading.Event], None]] = {}
-    if (dashboard := serving.dashboard) is not None:
-
-        def connect() -> "Jobs":
-            from cluster.jobs import Jobs
-
-            return Jobs(dashboard)
-
-        works["courier"] = Courier(ledger, serving.store, connect, workers=workers, shared=shared, say=_log.info).run
-    if scheduling:
-        works["scheduler"] = make_scheduler(ledger, serving.cache, _log.info).run
-    threads = [threading.Thread(target=work, args=(stop,), name=name, daemon=True) for name, work in works.items()]
-    for thread in threads:
-        thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
+    with closing(Ledger(serving.ledger)) as ledger, _alone(ledger, serving):
+        works = [make_scheduler(ledger, serving.cache, _log.info).run]
+        if serving.dashboard is not None:
+            works.append(_courier(ledger, serving, serving.dashboard).run)
+        stop = threading.Event()
+        threads = [threading.Thread(target=work, args=(stop,), daemon=True) for work in works]
         for thread in threads:
-            thread.join(_END_SECONDS)
-        ledger.close()
+            thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join(_END_SECONDS)
+
+
+def _courier(ledger: Ledger, serving: Serving, dashboard: str) -> Courier:
+    def connect() -> "Jobs":
+        from cluster.jobs import Jobs
+
+        return Jobs(dashboard)
+
+    # A cluster of its own is on this machine, so that files need not travel.
+    shared = serving.data_roots if serving.own_cluster else ()
+    return Courier(ledger, serving.store, connect, workers=serving.workers, shared=shared, say=_log.info)
 
 
 @contextmanager
-def alone(ledger: Ledger, cache: Path, *, own_cluster: bool) -> Iterator[None]:
+def _alone(ledger: Ledger, serving: Serving) -> Iterator[None]:
     """Refuse to share a ledger with a server whose cluster is another one: each would run the other's sweeps again.
 
-    Servers that share a cluster may share a ledger; one with a cluster of its own has its ledger for itself. The kernel
-    releases the lock however the process ends.
+    Servers that share a cluster may share a ledger. The kernel releases the lock however a process ends.
 
     Raises:
         ServiceError: another server on this machine is in the way.
     """
-    folder = ledger.folder or cache / "ledger" / ledger.identity
+    folder = ledger.folder or serving.cache / "ledger" / ledger.identity
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "serve.lock").open("w") as lock:
         try:
-            fcntl.flock(lock, (fcntl.LOCK_EX if own_cluster else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+            fcntl.flock(lock, (fcntl.LOCK_EX if serving.own_cluster else fcntl.LOCK_SH) | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ServiceError(
                 f"another `basin serve` is at work on the ledger {ledger.name}: use that one, stop it, or name another "

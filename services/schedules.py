@@ -76,11 +76,9 @@ class Schedule(Settings):
         """
         return [self.local(time) for time in islice(cron(self.cron, self.timezone).after(after), n)]
 
-    def following(self, now: datetime) -> datetime | None:
-        """When it fires next, on its own clocks; None where it does not."""
-        if self.state != "active":
-            return None
-        return next(iter(self.next_times(max(now, self.planned_through), 1)), None)
+    def upcoming(self, now: datetime, n: int) -> list[datetime]:
+        """The next `n` times that it fires, on its own clocks; none where it is paused or removed."""
+        return self.next_times(max(now, self.planned_through), n) if self.state == "active" else []
 
     def local(self, moment: datetime) -> datetime:
         """A moment on the clocks of the schedule's zone."""

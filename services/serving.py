@@ -48,6 +48,8 @@ class Serving(Settings):
     """Whether that cluster ends with the server. Schedules, which outlive it, are then run beside it."""
     authentication: bool = True
     """Whether a token is asked for. Off on a loopback address alone."""
+    workers: Count | None = None
+    """Of sweeps that do not say how many they want; None: as many as there are cores."""
     data_roots: tuple[Path, ...] = ()
     """Folders where alone files of submitted sweeps may lie; empty: they may name no files."""
     limits: Limits = Limits()

@@ -1,5 +1,6 @@
 """Who may do what: bearer tokens, and the cookie that pages keep one in."""
 
+import functools
 import ipaddress
 from typing import Annotated, Any, NamedTuple
 from urllib.parse import urlsplit
@@ -37,6 +38,7 @@ class Caller(NamedTuple):
 ANONYMOUS = Caller("anonymous", "admin")
 
 
+@functools.cache
 def requires(scope: Scope) -> Any:
     """The dependency that lets those in whose token has this scope or a wider one.
 

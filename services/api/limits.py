@@ -99,7 +99,7 @@ def _too_large(most: int) -> ApiError:
 
 
 class Deadline:
-    """Refuses what takes too long to begin an answer. One that has begun may go on: a stream of events, a large part."""
+    """Refuses what takes too long to begin an answer. One that has begun may go on: events, a large part."""
 
     def __init__(self, app: ASGIApp, limits: Limits) -> None:
         self._app, self._seconds = app, limits.seconds
