@@ -62,8 +62,8 @@ class Asked:
             Parameter(
                 max_length=MAX_CONDITIONS,
                 description="Condition `column:operator:value`; all must hold. Operators: eq ne lt le gt ge, in "
-                "(values separated by commas), contains (a part of a text, an entry of a list), is_null (true or false; NaN is "
-                "missing, too).",
+                "(values separated by commas), contains (a part of a text, an entry of a list), is_null "
+                "(true or false; NaN is missing, too).",
                 examples=[["learner:eq:mlp-sgd", "wall_seconds:gt:1.5"]],
             ),
         ] = [],  # noqa: B006 - FastAPI copies it
@@ -107,7 +107,7 @@ def _listed(text: str | None) -> tuple[str, ...]:
     return tuple(part.strip() for part in (text or "").split(",") if part.strip())
 
 
-Accept = Annotated[str | None, Header(description=f"One of {', '.join(MEDIA_TYPES.values())}; JSON by default.")]
+Accept = Annotated[str | None, Header(include_in_schema=False)]  # OpenAPI has it in the types of answers
 
 
 def read(context: Context, query: Query, accept: str | None, known: str | None) -> Response:
