@@ -168,7 +168,7 @@ def _rows(store: Store, query: Query, wanted: Collection[str]) -> pl.LazyFrame:
         rows = rows.join(store.runs().select("run_key", *lent), on="run_key")
     for condition in conditions:
         rows = rows.filter(condition)
-    return rows.select(dict.fromkeys(wanted))
+    return rows.select(list(dict.fromkeys(wanted)))
 
 
 def _of_sweep(store: Store, rows: pl.LazyFrame, query: Query) -> pl.LazyFrame:
