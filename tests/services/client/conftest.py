@@ -32,12 +32,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     fill(folder / "store")
     with closing(Ledger(settings.ledger, create=True)) as ledger:
         token = create(ledger, "tests", "admin", datetime.now(UTC)).secret
-    app = create_application(settings)
-    from services.api import schedules, sweeps  # TEMP
-
-    for router in (sweeps.router, schedules.router):
-        app.include_router(router)
-    with live(app) as url:
+    with live(create_application(settings)) as url:
         yield Served(url, token, folder / "store")
 
 
