@@ -1,6 +1,7 @@
 """A store's answers, from its files; what a server would do for others is done by processes of this machine."""
 
 import json
+import shlex
 import time
 from collections.abc import Iterator, Mapping
 from functools import cached_property
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from services import bundles, queries, tables
+from services.archive import object_name
 from services.client.backend import LEARNERS, SWEEPS, Asked, RunFacts, Stands, Submitted, SweepFacts
 from services.client.errors import BasinError
 from services.client.launches import Launches
@@ -189,18 +191,24 @@ class Local:
     @told
     def run(self, run_key: str) -> RunFacts:
         """What is known about a stored run."""
-        storage = self._store.storage
         try:
-            found = bundles.read(storage, run_key)
-        except FileNotFoundError:  # of a run that failed, an attempt
-            attempts = self._store.runs().filter(run_key=run_key).select("bundle")
-            names = tables.evaluate(storage, "runs", attempts)["bundle"].to_list()
-            if not names:
-                raise BasinError(
-                    "not_found", f"no run {run_key} in {self.where}: runs() has those that are stored"
-                ) from None
-            found = bundles.read(storage, names[0])
-        return RunFacts(found, f"basin reproduce {run_key}")
+            found = self._bundle(run_key)
+        except FileNotFoundError:
+            raise BasinError(
+                "not_found", f"no run {run_key} in {self.where}: runs() has those that are stored"
+            ) from None
+
+        store = "" if self.where == settings().store else f" --store {shlex.quote(self.where)}"
+        return RunFacts(found, f"basin reproduce {run_key}{store}")
+
+    def _bundle(self, run_key: str) -> bundles.Bundle:
+        """The bundle of a run: of one that failed, the bundle of its last attempt."""
+        storage = self._store.storage
+        if storage.exists(bundles.FOLDER, object_name(run_key)):
+            return bundles.read(storage, run_key)
+        attempts = self._store.runs().filter(run_key=run_key).select("bundle")
+        found = tables.evaluate(storage, "runs", attempts)["bundle"].to_list()
+        return bundles.read(storage, found[0] if found else run_key)
 
 
 def _query(asked: Asked) -> queries.Query:

@@ -56,6 +56,7 @@ class LocalAgenda:
             misfire_grace=timedelta(seconds=timing.misfire_grace_seconds),
             coalesce=timing.coalesce,
         )
+        schedule.next_times(datetime.now(UTC), 1)  # one that never fires is refused here
         with self._ledger(create=True) as ledger:
             assert ledger is not None
             add(ledger, schedule)
