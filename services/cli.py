@@ -9,7 +9,20 @@ from typer.exceptions import TyperException
 
 # Heavy imports (JAX, PyMC, Ray, Altair) wait inside the commands, so that --help and mistakes are answered at once.
 from cluster.errors import ClusterError
-from services.commands import compare, data, geometry, learners, schedule, schema, serve, stored, submit, sweep, token
+from services.commands import (
+    compare,
+    data,
+    geometry,
+    learners,
+    reproduce,
+    schedule,
+    schema,
+    serve,
+    stored,
+    submit,
+    sweep,
+    token,
+)
 from services.errors import ServiceError
 
 app = typer.Typer(
@@ -50,6 +63,7 @@ app.command()(geometry.measure)
 app.command()(geometry.geometry)
 app.command()(geometry.audit)
 app.command()(stored.results)
+app.command()(reproduce.reproduce)
 app.command("learners")(learners.list_learners)
 app.add_typer(data.app, name="data")
 app.add_typer(stored.app, name="store")
