@@ -3,7 +3,7 @@
 import fcntl
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("basin.background")
 _END_SECONDS = 10.0
+_AGAIN_SECONDS = 5.0
 
 
 @contextmanager
@@ -35,7 +36,7 @@ def at_work(serving: Serving) -> Iterator[None]:
         if serving.dashboard is not None:
             works.append(_courier(ledger, serving, serving.dashboard).run)
         stop = threading.Event()
-        threads = [threading.Thread(target=work, args=(stop,), daemon=True) for work in works]
+        threads = [threading.Thread(target=_persist, args=(work, stop), daemon=True) for work in works]
         for thread in threads:
             thread.start()
         try:
@@ -44,6 +45,16 @@ def at_work(serving: Serving) -> Iterator[None]:
             stop.set()
             for thread in threads:
                 thread.join(_END_SECONDS)
+
+
+def _persist(work: Callable[[threading.Event], None], stop: threading.Event) -> None:
+    """A fault of Basin itself ends nothing for good: it is logged, and the work begun again."""
+    while not stop.is_set():
+        try:
+            work(stop)
+        except Exception:  # noqa: BLE001 - whatever it is
+            _log.exception("what a server does in the background failed, and is begun again")
+            stop.wait(_AGAIN_SECONDS)
 
 
 def _courier(ledger: Ledger, serving: Serving, dashboard: str) -> Courier:

@@ -80,22 +80,27 @@ class Courier:
             LedgerError: the ledger cannot be used.
             ClusterError: the cluster cannot: what waits for it says so.
         """
-        waiting = active(self._ledger)
-        for each in [each for each in waiting if each.state == "accepted" and each.stop_requested]:
-            self._note(each, "stopped", "it was asked to end before it was submitted")
-            waiting.remove(each)
-        if not waiting:
-            return
-        try:
-            jobs = self._jobs()
-            known = {job.id: job for job in jobs.list("basin-")}
-            for each in waiting:
-                self._see_to(jobs, each, known.get(each.job_id))
-        except ClusterError:
-            for each in active(self._ledger):
+        waiting: list[Submission] = []
+        for each in active(self._ledger):
+            if each.state == "accepted" and each.stop_requested:
+                self._note(each, "stopped", "it was asked to end before it was submitted")
+            else:
+                waiting.append(each)
+        if waiting:
+            self._bring_on(waiting)
+
+    def _bring_on(self, waiting: Sequence[Submission]) -> None:
+        troubles: list[ClusterError] = []
+        for each in waiting:
+            try:
+                jobs = self._jobs()
+                self._see_to(jobs, each, jobs.find(each.job_id))
+            except ClusterError as error:  # one that the cluster refuses holds up no other
+                troubles.append(error)
                 if each.state == "accepted":
                     self._note(each, "accepted", WAITING)
-            raise
+        if troubles:
+            raise troubles[0]
 
     def _see_to(self, jobs: "Jobs", submission: Submission, job: "Job | None") -> None:
         if job is not None:

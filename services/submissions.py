@@ -19,6 +19,7 @@ from services.ledger_tables import requests, submissions
 from services.sweeps import Sweep
 
 State = Literal["accepted", "submitted", "running", "succeeded", "failed", "stopped"]
+PREFIX = "basin-"  # of jobs' ids, as `basin jobs list` knows those of sweeps
 ACTIVE: tuple[State, ...] = ("accepted", "submitted", "running")
 
 
@@ -52,7 +53,7 @@ class Submission(BaseModel):
     @property
     def job_id(self) -> str:
         """Of its job, for ever: a job of this id is never submitted twice."""
-        return f"basin-{self.name}-{self.id[:12]}-{self.attempt}"
+        return f"{PREFIX}{self.name}-{self.id[:12]}-{self.attempt}"
 
     @property
     def active(self) -> bool:
