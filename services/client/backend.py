@@ -76,13 +76,13 @@ class Submitted(NamedTuple):
 
     Attributes:
         submission: its id.
-        runs: how many the sweep asks for; None where that is not known yet.
+        runs: how many the sweep asks for, at most: learners that do not suit a dataset are left out later.
         state: such as `accepted`.
     """
 
     name: str
     submission: str
-    runs: int | None
+    runs: int
     state: str
 
 

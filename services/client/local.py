@@ -127,8 +127,10 @@ class Local:
         return self._start(settled(sweep), idempotency_key)
 
     def _start(self, sweep: "Sweep", key: str | None) -> Submitted:
+        from services.admission import runs_at_most
+
         launch = self._launches.start(sweep, key)
-        return Submitted(sweep.name, launch.id, None, launch.state.status)
+        return Submitted(sweep.name, launch.id, runs_at_most(sweep), launch.state.status)
 
     @told
     def stop(self, name: str) -> None:

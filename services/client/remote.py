@@ -135,7 +135,7 @@ class Remote:
                     if seen.state != "unknown":
                         yield seen
             except BasinError as error:
-                if error.code != "unavailable" or failures == ATTEMPTS - 1:
+                if error.code not in ("unavailable", "too_many_requests") or failures == ATTEMPTS - 1:
                     raise
             failures += 1
             time.sleep(delay(failures))
@@ -222,4 +222,4 @@ def _standing(said: Mapping[str, Any] | None) -> Standing | None:
 
 
 def _submitted(said: Mapping[str, Any]) -> Submitted:
-    return Submitted(said["name"], said["submission"], said.get("runs"), said["state"])
+    return Submitted(said["name"], said["submission"], said["runs"], said["state"])

@@ -1,5 +1,6 @@
 """Requests that fail: which of them are tried again, and what is told of the others."""
 
+import json
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ import pytest
 from models.spec import SCHEMA_VERSION
 from services.client import Basin, BasinError, connection
 from services.client.connection import Connection
+from services.settings import settings
 from tests.services.client.conftest import Served
 from tests.services.client.stored_sweep import NAME
 
@@ -193,6 +195,32 @@ def test_a_token_that_could_be_none_is_refused_at_once(token: str):
     with pytest.raises(BasinError) as told:
         Connection("http://127.0.0.1:9", token, 1.0)
     assert told.value.code == "unauthorized"
+
+
+def event(name: str, said: object) -> str:
+    return f": a comment\nevent: {name}\ndata: {json.dumps(said)}\n\n"
+
+
+def test_a_stream_that_breaks_off_is_taken_up_again():
+    submitted = event("submission", {"state": "accepted", "reason": "waiting"})
+    ended = event("end", {"state": "failed", "reason": "no such data", "active": False})
+    answers = {1: (200, {}, submitted), 2: None, 3: (503, {}, ""), 4: (200, {}, submitted + ended)}
+    with answering(answers.__getitem__) as (url, asked), Basin(url) as b, pytest.raises(BasinError) as told:
+        b.watch("s")
+    assert "no such data" in told.value.message
+    assert asked == ["GET /api/v1/sweeps/s/events"] * 4
+
+
+def test_place_and_token_are_those_of_the_environment(served: Served, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("BASIN_STORE", served.url)
+    monkeypatch.setenv("BASIN_TOKEN", served.token)
+    settings.cache_clear()
+    try:
+        with Basin() as b:
+            assert NAME in b.sweeps()["name"]
+        assert served.token not in repr(settings())
+    finally:
+        settings.cache_clear()
 
 
 def test_a_document_of_another_version_is_told(served: Served):

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from services.client import Basin, BasinError
+from services.client import Basin, BasinError, remote
 from services.schemas import SCHEMAS
 from services.store import Store
 from tests.services.client.conftest import Served
@@ -44,6 +44,14 @@ def test_every_table_is_had_whole_and_exact(b: Basin, served: Served, table: str
     assert dict(found.schema) == dict(SCHEMAS[table])
     columns = [name for name, dtype in SCHEMAS[table].items() if not isinstance(dtype, pl.List)]
     assert_frame_equal(found.sort(columns), expected.sort(columns))
+
+
+def test_pages_make_up_the_whole(b: Basin, served: Served, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(remote, "PAGE", 4)
+    expected = Store(served.store).scan("metrics").collect().sort("run_key", "part", "metric")
+    assert_frame_equal(b.metrics(sort=["run_key", "part", "metric"]), expected)
+    assert_frame_equal(b.metrics(sort=["run_key", "part", "metric"], limit=10), expected.head(10))
+    assert b.scan("metrics").select(pl.len()).collect().item() == len(expected)
 
 
 def test_runs_are_narrowed_selected_sorted_and_limited(b: Basin):
@@ -196,18 +204,18 @@ def drawn(chart: alt.TopLevelMixin) -> list[list[str]]:
 
 
 def test_charts_are_the_same_from_a_store_and_from_a_server(both):
-    local, remote = both
+    local, server = both
     for charts in (lambda b: b.compare(NAME).figures, lambda b: b.ranking(NAME).figures("made-up")):
-        here, there = charts(local), charts(remote)
+        here, there = charts(local), charts(server)
         assert list(here) == list(there)
         for name in here:
             assert drawn(here[name]) == drawn(there[name]), name
 
 
 def test_documents_are_the_same_from_a_store_and_from_a_server(both):
-    local, remote = both
-    assert local.compare(NAME).document == remote.compare(NAME).document
-    assert local.ranking(NAME).document == remote.ranking(NAME).document
+    local, server = both
+    assert local.compare(NAME).document == server.compare(NAME).document
+    assert local.ranking(NAME).document == server.ranking(NAME).document
 
 
 # --- runs -------------------------------------------------------------------------------------------------------------

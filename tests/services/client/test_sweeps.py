@@ -205,7 +205,7 @@ def test_a_sweep_over_a_store_is_run_by_a_process_of_its_own(tmp_path: Path):
         b.runs()
     assert told.value.code == "not_found"
     submitted = b.submit(TINY, idempotency_key="once")
-    assert submitted.state == "running"
+    assert (submitted.state, submitted.runs) == ("running", 1)
     assert b.sweep("tiny").active
     assert b.submit(TINY, idempotency_key="once").id == submitted.id
     with pytest.raises(BasinError) as told:
