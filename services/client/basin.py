@@ -98,6 +98,10 @@ class Basin:
         Raises:
             BasinError: the sweep is wrong (`invalid_sweep`), or the key was used for another one (`conflict`).
         """
+        if idempotency_key is not None and not re.fullmatch(r"[\x21-\x7e]{1,200}", idempotency_key):
+            raise BasinError(
+                "invalid_request", "idempotency_key: expected at most 200 letters, digits and signs of ASCII"
+            )
         return Submission(self, self._backend.submit(read(spec), idempotency_key))
 
     def stop(self, name: str) -> None:

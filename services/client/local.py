@@ -199,7 +199,6 @@ class Local:
             raise BasinError(
                 "not_found", f"no run {run_key} in {self.where}: runs() has those that are stored"
             ) from None
-
         store = "" if self.where == settings().store else f" --store {shlex.quote(self.where)}"
         return RunFacts(found, f"basin reproduce {run_key}{store}")
 

@@ -118,9 +118,7 @@ class Remote:
 
     def resume(self, name: str) -> Submitted:
         """Have a sweep go on."""
-        headers = {"Idempotency-Key": uuid.uuid4().hex}
-        answer = self._connection.post(f"/sweeps/{_quoted(name)}/resume", repeatable=True, headers=headers)
-        return _submitted(answer.json())
+        return _submitted(self._connection.post(f"/sweeps/{_quoted(name)}/resume", repeatable=True).json())
 
     def standings(self, name: str) -> Iterator[Stands]:
         """How a sweep stands, from events; a connection that breaks is made anew."""

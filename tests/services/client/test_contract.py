@@ -158,12 +158,19 @@ def test_a_sweep_that_was_never_run_cannot_be_watched(b: Basin):
         {"name": "new", "datasets": []},
         {"name": "a b", "datasets": ["iris"]},
         {"name": "new", "datasets": ["iris"], "learners": ["smv"]},
+        {"name": "new", "datasets": [object()]},
+        {"name": "new", "datasets": ["iris"], "splits": float("nan")},
         [],
     ],
 )
 def test_a_sweep_that_is_wrong_is_refused_and_nothing_is_kept(b: Basin, spec):
     fails(lambda: b.submit(spec), "invalid_sweep")
     assert "new" not in b.sweeps()["name"]
+
+
+@pytest.mark.parametrize("key", ["", "a b", "ä", "a\r\nX-Evil: 1", "x" * 201])
+def test_a_key_that_no_header_can_carry_is_refused(b: Basin, key: str):
+    fails(lambda: b.submit({"name": "new", "datasets": ["iris"]}, idempotency_key=key), "invalid_request")
 
 
 def test_a_sweep_file_that_is_wrong_is_refused(b: Basin, tmp_path: Path):
