@@ -23,14 +23,13 @@ class _Opened(NamedTuple):
 
     Attributes:
         rows: all of them.
-        at: when it was opened; `seen`: when it was last known to be the newest. Monotonic clock, in seconds.
+        at: when it was opened, in seconds of a monotonic clock.
     """
 
     version: int
     delta: DeltaTable
     rows: pl.LazyFrame
     at: float
-    seen: float
 
 
 class _Runs(NamedTuple):
@@ -53,6 +52,7 @@ class Reader(Store):
         self._locks = {table: threading.Lock() for table in SCHEMAS}
         self._holding = threading.Lock()
         self._opened: dict[str, _Opened] = {}
+        self._seen: dict[str, float] = {}  # when a table was last known to be the newest
         self._runs = _Runs()
 
     def scan(self, table: str) -> pl.LazyFrame:
@@ -75,27 +75,33 @@ class Reader(Store):
         return f"{opened.delta.metadata().id}-{opened.version}"
 
     def _table(self, table: str) -> _Opened:
+        opened = self._opened.get(table)
+        if opened is not None and self._is_newest(table, opened):
+            return opened
         with self._locks[table]:
-            opened = self._opened.get(table)
-            now = time.monotonic()
-            if opened is None or not self._is_newest(table, opened, now):
+            if self._opened.get(table) is opened:  # else another thread was faster
                 delta = tables.opened(self.storage, table)
                 rows = tables.rows(self.storage, table, delta)
-                opened = _Opened(delta.version(), delta, rows, at=now, seen=now)
-            self._opened[table] = opened._replace(seen=now)
-            return opened
+                self._opened[table] = _Opened(delta.version(), delta, rows, at=time.monotonic())
+            return self._opened[table]
 
-    def _is_newest(self, table: str, opened: _Opened, now: float) -> bool:
+    def _is_newest(self, table: str, opened: _Opened) -> bool:
         """Whether there is no next version. One that was made anew, at lower numbers, is found after a while."""
+        now = time.monotonic()
         if now - opened.at > LONGEST_SECONDS:
             return False
-        if self.storage.remote and now - opened.seen < REMOTE_SECONDS:
+        if self.storage.remote and now - max(opened.at, self._seen.get(table, 0.0)) < REMOTE_SECONDS:
             return True
-        return not self.storage.exists(f"{tables.FOLDER}/{table}/_delta_log", f"{opened.version + 1:020}.json")
+        if self.storage.exists(f"{tables.FOLDER}/{table}/_delta_log", f"{opened.version + 1:020}.json"):
+            return False
+        self._seen[table] = now
+        return True
 
     def _hold(self, delta: DeltaTable) -> _Runs:
         """One row for each run: what is held already with what came since, or all anew where files went away."""
         files = frozenset(tables.files(self.storage, delta))
+        if files == self._runs.files:
+            return self._runs._replace(delta=delta)
         if files and pl.DataFrame(delta.get_add_actions(flatten=True))["num_records"].sum() > HELD_RUNS:
             return _Runs(delta, files)
         known = pl.DataFrame(schema=SCHEMAS["runs"]), frozenset[str]()

@@ -22,9 +22,9 @@ from services.store import Store, Writer
 from services.sweeps import parse_sweep
 
 # What is of the time and the place, not of the run.
-_PASSING = frozenset(
-    ("bundle", "attempt", "stored_at", "sweep", "dataset", "wall_seconds", "compile_seconds", "device_seconds")
-    + ("device", "git_commit", "git_dirty", "python", "versions")
+_PASSING = (
+    *("bundle", "attempt", "stored_at", "sweep", "dataset", "wall_seconds", "compile_seconds", "device_seconds"),
+    *("device", "git_commit", "git_dirty", "python", "versions"),
 )
 
 
@@ -101,8 +101,8 @@ def _dataset(store: Store, manifest: Manifest, cache: Path) -> Dataset:
         changed = True
     if changed:
         raise DataError(
-            f"the data of run {manifest.run_key}, {manifest.dataset!r}, changed since it was fitted: put them back as they "
-            "were"
+            f"the data of run {manifest.run_key}, {manifest.dataset!r}, changed since it was fitted: put them back as "
+            "they were"
         )
     raise ServiceError(
         f"no sweep of {store.location} has run {manifest.run_key}, so nothing says where {manifest.dataset!r} is"

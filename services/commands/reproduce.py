@@ -9,7 +9,7 @@ from rich.console import Console
 from services.app import tell, workplace
 from services.commands.options import StoreOption, print_json
 from services.errors import ServiceError
-from services.formatting import format_seconds
+from services.formatting import format_seconds, printable
 
 if TYPE_CHECKING:
     from services.bundles import Bundle
@@ -61,10 +61,9 @@ def _document(found: "Reproduced") -> dict[str, object]:
 
 def _print(found: "Reproduced", console: Console) -> None:
     stored, again = found.stored.manifest, found.again.manifest
-    said = (
-        f"{stored.learner.name} on {stored.dataset}, split {stored.partition.index}, seed {stored.seed}: {again.status}"
-    )
-    console.print(f"{said}, in {format_seconds(again.wall_seconds)}", highlight=False, markup=False, soft_wrap=True)
+    run = f"{stored.learner.name} on {printable(stored.dataset)}, split {stored.partition.index}, seed {stored.seed}"
+    said = f"{run}: {again.status}, in {format_seconds(again.wall_seconds)}"
+    console.print(said, highlight=False, markup=False, soft_wrap=True)
     for metric, value in _scores(found.again):
         console.print(f"  test {metric} {value:.6g}", highlight=False, markup=False)
     if not found.differences:

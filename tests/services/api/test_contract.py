@@ -32,12 +32,8 @@ def documented(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, 
     secret = tokens.create(ledger, "admin", "admin", datetime.now(UTC)).secret
     ledger.close()
     with live(create_application(place)) as address:
-        yield (
-            secret,
-            schemathesis.openapi.from_url(f"{address}/openapi.json").include(
-                tag=["tables", "runs", "analyses", "server"]
-            ),
-        )
+        schema = schemathesis.openapi.from_url(f"{address}/openapi.json")
+        yield secret, schema.include(tag=["tables", "runs", "analyses", "server"])
 
 
 @pytest.mark.parametrize("mode", list(schemathesis.GenerationMode))

@@ -26,9 +26,8 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
     rng = np.random.default_rng(0)
     x = rng.normal(size=90)
     pl.DataFrame({"x": x, "kind": np.where(x + rng.normal(size=90) > 0, "a", "b")}).write_csv(folder / "own.csv")
-    sweep = Sweep(
-        name="small", datasets=(Data(data=str(folder / "own.csv"), target="kind"),), learners=(NET,), splits=2, seeds=1
-    )
+    own = Data(data=str(folder / "own.csv"), target="kind")
+    sweep = Sweep(name="small", datasets=(own,), learners=(NET,), splits=2, seeds=1)
     planned = plan(sweep, load_datasets(sweep, folder / "cache"))
     with writing(folder / "store") as writer:
         carry_out(planned, writer, InProcessExecutor(), lambda event: None, resources=Resources())
