@@ -44,7 +44,7 @@ def admit(definition: Any, roots: Sequence[Path]) -> Admitted:
     _check_size(sweep)
     settled = settle(sweep)
     _check_text(settled)
-    return Admitted(settled, _runs(settled))
+    return Admitted(settled, runs_at_most(settled))
 
 
 def _dataset(name: str, roots: Sequence[Path]) -> str:
@@ -119,7 +119,8 @@ def _count(asked: Any) -> int:
     return 1 if isinstance(asked, Draw) else len(asked)
 
 
-def _runs(sweep: Sweep) -> int:
+def runs_at_most(sweep: Sweep) -> int:
+    """How many runs a sweep asks for, if all of its learners suit all of its datasets."""
     learners = sweep.learners_for(has_shape=True)
     configurations = sum(len(variants(learner, sweep.vary, sweep.drawn)) for learner in learners)
     return configurations * len(sweep.datasets) * sweep.n_splits * sweep.n_seeds

@@ -14,7 +14,7 @@ from services.client.filters import conditions
 from services.client.ranking import Ranking
 from services.client.run import Run
 from services.client.schedules import Schedules
-from services.client.specs import Spec, read
+from services.client.specs import Spec, checked, read
 from services.client.sweep import Submission, SweepView
 from services.settings import settings
 
@@ -82,7 +82,7 @@ class Basin:
         Raises:
             BasinError: there is none of this name.
         """
-        return SweepView(self._backend.sweep(name))
+        return SweepView(self._backend.sweep(checked(name, "sweep")))
 
     def submit(self, spec: Spec, idempotency_key: str | None = None) -> Submission:
         """Have a sweep run, and return at once.
@@ -98,6 +98,10 @@ class Basin:
         Raises:
             BasinError: the sweep is wrong (`invalid_sweep`), or the key was used for another one (`conflict`).
         """
+        if idempotency_key is not None and not re.fullmatch(r"[\x21-\x7e]{1,200}", idempotency_key):
+            raise BasinError(
+                "invalid_request", "idempotency_key: expected at most 200 letters, digits and signs of ASCII"
+            )
         return Submission(self, self._backend.submit(read(spec), idempotency_key))
 
     def stop(self, name: str) -> None:
@@ -106,7 +110,7 @@ class Basin:
         Raises:
             BasinError: there is none of this name.
         """
-        self._backend.stop(name)
+        self._backend.stop(checked(name, "sweep"))
 
     def resume(self, name: str) -> Submission:
         """Have a sweep go on where it stopped; it fits what is not stored yet.
@@ -114,7 +118,7 @@ class Basin:
         Raises:
             BasinError: there is none of this name, or it is being worked on.
         """
-        return Submission(self, self._backend.resume(name))
+        return Submission(self, self._backend.resume(checked(name, "sweep")))
 
     def watch(self, name: str) -> "Standing":
         """Show a sweep's progress, on a terminal or in a notebook, until it ends. Returns how it stands then.
@@ -128,7 +132,7 @@ class Basin:
 
         last = None
         with view() as shown:
-            for last in self._backend.standings(name):
+            for last in self._backend.standings(checked(name, "sweep")):
                 shown.show(name, last)
         if last is None or last.standing is None:
             why = (
@@ -230,9 +234,11 @@ class Basin:
         rows that the query needs, in pages; filters are applied here, so narrow what is large by `sweep` and `where`.
 
         Raises:
-            BasinError: there is no such table, or a condition is wrong.
+            BasinError: there is no such table, or a condition is wrong; from a server that is found when it is
+                collected, and polars raises it as a ComputeError.
         """
-        return self._backend.scan(Asked(_known(table), conditions({}, where), sweep=sweep))
+        named = None if sweep is None else checked(sweep, "sweep")
+        return self._backend.scan(Asked(_known(table), conditions({}, where), sweep=named))
 
     def _rows(
         self,
@@ -244,8 +250,11 @@ class Basin:
         sort: Columns,
         limit: int | None,
     ) -> "pl.DataFrame":
+        if limit is not None and limit < 0:
+            raise BasinError("invalid_query", f"limit {limit}: expected a number of rows, or None for all of them")
         conditioned = conditions(fixed, where)
-        return self._backend.rows(Asked(_known(table), conditioned, _names(select), _names(sort), limit, sweep))
+        named = None if sweep is None else checked(sweep, "sweep")
+        return self._backend.rows(Asked(_known(table), conditioned, _names(select), _names(sort), limit, named))
 
     # --- what it says ------------------------------------------------------------------------------------------------
 
@@ -259,7 +268,7 @@ class Basin:
         Raises:
             BasinError: there is no such sweep or dataset, or none of its runs is finished.
         """
-        found = self._backend.comparisons(sweep, dataset)
+        found = self._backend.comparisons(checked(sweep, "sweep"), dataset)
         if not found:
             raise BasinError("not_found", f"sweep {sweep!r} has no run that could be compared: watch({sweep!r})")
         if len(found) > 1:
@@ -273,7 +282,7 @@ class Basin:
         Raises:
             BasinError: there is no such sweep.
         """
-        document = self._backend.geometry(sweep)
+        document = self._backend.geometry(checked(sweep, "sweep"))
         return Ranking(document, lambda dataset: self._backend.geometry_figures(document, dataset))
 
     def run(self, run_key: str) -> Run:

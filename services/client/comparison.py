@@ -54,15 +54,11 @@ class Comparison:
         Raises:
             BasinError: there is none of this name.
         """
-        if name == "scores":  # needs the document alone
-            from services.figures import Evidence, figures
+        from services.figures import Evidence, figures
 
-            return chosen(figures(self.document, Evidence()), name, self._name)
-        return chosen(self.figures, name, self._name)
-
-    @property
-    def _name(self) -> str:
-        return f"the comparison on {self.document.dataset.name}"
+        of_document = figures(self.document, Evidence())  # which needs nothing else to be read
+        found = of_document if name in of_document else self.figures
+        return chosen(found, name, f"the comparison on {self.document.dataset.name}")
 
     def __repr__(self) -> str:
         learners = self.document.learners

@@ -4,7 +4,6 @@ import hashlib
 import json
 import uuid
 from collections.abc import Mapping
-from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,6 +33,7 @@ class Launches:
 
     def __init__(self, location: str, cache: Path) -> None:
         self._location = location
+        self._launchers: dict[str, LocalLauncher] = {}
         self._folder = cache / "submissions" / hashlib.sha256(location.encode()).hexdigest()[:16]
 
     def start(self, sweep: Sweep, key: str | None) -> Launch:
@@ -87,10 +87,6 @@ class Launches:
 
     def _of(self, name: str) -> LocalLauncher:
         return self._launchers.setdefault(name, LocalLauncher(self._folder / name))
-
-    @cached_property
-    def _launchers(self) -> dict[str, LocalLauncher]:
-        return {}
 
 
 def _short(key: str) -> str:

@@ -1,6 +1,7 @@
 """A store's answers, from its files; what a server would do for others is done by processes of this machine."""
 
 import json
+import shlex
 import time
 from collections.abc import Iterator, Mapping
 from functools import cached_property
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from services import bundles, queries, tables
+from services.archive import object_name
 from services.client.backend import LEARNERS, SWEEPS, Asked, RunFacts, Stands, Submitted, SweepFacts
 from services.client.errors import BasinError
 from services.client.launches import Launches
@@ -22,7 +24,7 @@ from services.geometry.document import GeometryDocument
 from services.opening import exists
 from services.reader import Reader
 from services.settings import settings
-from services.standing import read_standing, request_stop
+from services.standing import counts_by_learner, read_standing, request_stop
 
 if TYPE_CHECKING:
     import altair as alt
@@ -95,8 +97,6 @@ class Local:
     @told
     def sweep(self, name: str) -> SweepFacts:
         """What is known about a sweep."""
-        from services.plans import standing
-
         stands = self._stands(name)
         try:
             definition, members = self._store.sweep(name)
@@ -105,7 +105,7 @@ class Local:
             if launch is None:
                 raise
             return SweepFacts(name, launch.definition, stands, pl.DataFrame(schema=LEARNERS))
-        return SweepFacts(name, json.loads(definition), stands, standing(self._store, members))
+        return SweepFacts(name, json.loads(definition), stands, counts_by_learner(self._store, members))
 
     def _stands(self, name: str) -> Stands:
         standing = read_standing(self._store, name) if exists(self.where) else None
@@ -127,8 +127,10 @@ class Local:
         return self._start(settled(sweep), idempotency_key)
 
     def _start(self, sweep: "Sweep", key: str | None) -> Submitted:
+        from services.admission import runs_at_most
+
         launch = self._launches.start(sweep, key)
-        return Submitted(sweep.name, launch.id, None, launch.state.status)
+        return Submitted(sweep.name, launch.id, runs_at_most(sweep), launch.state.status)
 
     @told
     def stop(self, name: str) -> None:
@@ -191,18 +193,23 @@ class Local:
     @told
     def run(self, run_key: str) -> RunFacts:
         """What is known about a stored run."""
-        storage = self._store.storage
         try:
-            found = bundles.read(storage, run_key)
-        except FileNotFoundError:  # of a run that failed, an attempt
-            attempts = self._store.runs().filter(run_key=run_key).select("bundle")
-            names = tables.evaluate(storage, "runs", attempts)["bundle"].to_list()
-            if not names:
-                raise BasinError(
-                    "not_found", f"no run {run_key} in {self.where}: runs() has those that are stored"
-                ) from None
-            found = bundles.read(storage, names[0])
-        return RunFacts(found, f"basin reproduce {run_key}")
+            found = self._bundle(run_key)
+        except FileNotFoundError:
+            raise BasinError(
+                "not_found", f"no run {run_key} in {self.where}: runs() has those that are stored"
+            ) from None
+        store = "" if self.where == settings().store else f" --store {shlex.quote(self.where)}"
+        return RunFacts(found, f"basin reproduce {run_key}{store}")
+
+    def _bundle(self, run_key: str) -> bundles.Bundle:
+        """The bundle of a run: of one that failed, the bundle of its last attempt."""
+        storage = self._store.storage
+        if storage.exists(bundles.FOLDER, object_name(run_key)):
+            return bundles.read(storage, run_key)
+        attempts = self._store.runs().filter(run_key=run_key).select("bundle")
+        found = tables.evaluate(storage, "runs", attempts)["bundle"].to_list()
+        return bundles.read(storage, found[0] if found else run_key)
 
 
 def _query(asked: Asked) -> queries.Query:

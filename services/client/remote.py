@@ -118,9 +118,7 @@ class Remote:
 
     def resume(self, name: str) -> Submitted:
         """Have a sweep go on."""
-        headers = {"Idempotency-Key": uuid.uuid4().hex}
-        answer = self._connection.post(f"/sweeps/{_quoted(name)}/resume", repeatable=True, headers=headers)
-        return _submitted(answer.json())
+        return _submitted(self._connection.post(f"/sweeps/{_quoted(name)}/resume", repeatable=True).json())
 
     def standings(self, name: str) -> Iterator[Stands]:
         """How a sweep stands, from events; a connection that breaks is made anew."""
@@ -129,11 +127,13 @@ class Remote:
             try:
                 for event, data in self._connection.events(f"/sweeps/{_quoted(name)}/events"):
                     failures, seen = 0, _after(seen, event, json.loads(data))
-                    yield seen
                     if not seen.active:
+                        yield seen
                         return
+                    if seen.state != "unknown":
+                        yield seen
             except BasinError as error:
-                if error.code != "unavailable" or failures == ATTEMPTS - 1:
+                if error.code not in ("unavailable", "too_many_requests") or failures == ATTEMPTS - 1:
                     raise
             failures += 1
             time.sleep(delay(failures))
@@ -220,4 +220,4 @@ def _standing(said: Mapping[str, Any] | None) -> Standing | None:
 
 
 def _submitted(said: Mapping[str, Any]) -> Submitted:
-    return Submitted(said["name"], said["submission"], said.get("runs"), said["state"])
+    return Submitted(said["name"], said["submission"], said["runs"], said["state"])

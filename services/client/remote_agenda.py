@@ -8,6 +8,7 @@ from urllib.parse import quote
 from models.spec import canonical_json
 from services.client.backend import Change, Timing
 from services.client.connection import Connection
+from services.client.errors import BasinError
 
 if TYPE_CHECKING:
     from services.sweeps import Sweep
@@ -46,8 +47,17 @@ class RemoteAgenda:
 
 
 def sweep_json(sweep: "Sweep | Mapping[str, Any]") -> Any:
-    """A sweep as JSON has it."""
-    return sweep if isinstance(sweep, Mapping) else json.loads(canonical_json(sweep))
+    """A sweep as JSON has it.
+
+    Raises:
+        BasinError: it has what JSON has not.
+    """
+    if not isinstance(sweep, Mapping):
+        return json.loads(canonical_json(sweep))
+    try:
+        return json.loads(json.dumps(sweep, allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise BasinError("invalid_sweep", f"the sweep cannot be written as JSON: {error}") from None
 
 
 def _path(name: str) -> str:

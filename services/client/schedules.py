@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from services.client import tabular
 from services.client.backend import Agenda, Timing
 from services.client.errors import BasinError
-from services.client.specs import Spec, read
+from services.client.specs import Spec, checked, read
 from services.formatting import printable
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Schedules:
         Raises:
             BasinError: there is none of this name.
         """
-        return self._agenda.get(name)
+        return self._agenda.get(checked(name, "schedule"))
 
     def add(
         self,
@@ -70,23 +70,23 @@ class Schedules:
 
     def pause(self, name: str) -> None:
         """Let it fire nothing until it is resumed; what runs goes on."""
-        self._agenda.change(name, "pause")
+        self._agenda.change(checked(name, "schedule"), "pause")
 
     def resume(self, name: str) -> None:
         """Let it fire again from now on; what it missed is not made up for."""
-        self._agenda.change(name, "resume")
+        self._agenda.change(checked(name, "schedule"), "resume")
 
     def remove(self, name: str) -> None:
         """Remove it; what runs goes on, and its history stays."""
-        self._agenda.change(name, "remove")
+        self._agenda.change(checked(name, "schedule"), "remove")
 
     def run_now(self, name: str) -> None:
         """Ask for an occurrence now; it starts when none of the schedule is running."""
-        self._agenda.change(name, "run-now")
+        self._agenda.change(checked(name, "schedule"), "run-now")
 
     def history(self, name: str, limit: int = 20) -> "pl.DataFrame":
         """What became of the last occurrences of a schedule, a removed one too, the latest first."""
-        return _frame(self._agenda.history(name, limit), _HISTORY, ("planned", "claimed", "ended"))
+        return _frame(self._agenda.history(checked(name, "schedule"), limit), _HISTORY, ("planned", "claimed", "ended"))
 
     def __repr__(self) -> str:
         rows = [_listed(each) for each in self._agenda.schedules()]

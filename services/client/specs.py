@@ -1,5 +1,6 @@
 """A sweep as it is given to the client: a file, a mapping as a file has it, or one that was made in Python."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,10 +26,26 @@ def read(spec: Spec) -> "Sweep | Mapping[str, Any]":
 
     if isinstance(spec, Sweep):
         return spec
+    if not isinstance(spec, str | Path):
+        kind = type(spec).__name__
+        raise BasinError("invalid_sweep", f"a {kind} is no sweep: give a mapping, the path of a sweep file, or a Sweep")
     try:
         return read_sweep(Path(spec))
     except SpecError as error:
         raise BasinError("invalid_sweep", str(error)) from None
+
+
+def checked(name: str, what: str) -> str:
+    """A name that a sweep or a schedule (`what`) can have.
+
+    Raises:
+        BasinError: none can have it.
+    """
+    from services.sweeps import NAME, NAME_WORDS
+
+    if not isinstance(name, str) or not re.fullmatch(NAME, name):
+        raise BasinError("not_found", f"no {what} {name!r}: {NAME_WORDS}")
+    return name
 
 
 def settled(spec: "Sweep | Mapping[str, Any]") -> "Sweep":

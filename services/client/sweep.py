@@ -49,7 +49,7 @@ class Submission:
     Attributes:
         name: of the sweep.
         id: of the submission.
-        runs: how many the sweep asks for; None where that was not known yet.
+        runs: how many the sweep asks for, at most: learners that do not suit a dataset are left out later.
         state: in which it was handed over.
     """
 
@@ -71,8 +71,8 @@ class Submission:
         self._basin.stop(self.name)
 
     def __repr__(self) -> str:
-        runs = "" if self.runs is None else f", {self.runs:,} run{'' if self.runs == 1 else 's'}"
-        return printable(f"Submission {self.id} of sweep {self.name!r}: {self.state}{runs}")
+        runs = f"{self.runs:,} run{'' if self.runs == 1 else 's'}"
+        return printable(f"Submission {self.id} of sweep {self.name!r}: {self.state}, {runs}")
 
     def _repr_html_(self) -> str:
         return tabular.facts(f"Submission of {self.name}", {"id": self.id, "state": self.state, "runs": self.runs})
