@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from models.spec import Learner, SpecError, canonical_json
 from services.learners import presets
-from services.sweeps import Data, Sweep, parse_sweep, settle
+from services.sweeps import Sweep, parse_sweep, settle
 from services.varying import Draw, Range, variants
 
 MAX_CONFIGURATIONS = 20_000
@@ -35,6 +35,7 @@ def admit(definition: Any, roots: Sequence[Path]) -> Admitted:
     Raises:
         SpecError: what is wrong with it, a line for each fault; a file that it may not name; or more than a server
             plans.
+        DataError: a dataset of a name that there is nothing of.
     """
     sweep = parse_sweep(definition)
     data = tuple(each.model_copy(update={"data": _dataset(each.data, roots)}) for each in sweep.datasets)
@@ -47,14 +48,17 @@ def admit(definition: Any, roots: Sequence[Path]) -> Admitted:
 
 
 def _dataset(name: str, roots: Sequence[Path]) -> str:
-    from services.datasets import file_of  # seconds to import
+    from services.datasets import check_name, file_of  # seconds to import
 
     what = f"dataset {_shown(name)}"
     _check_words(name, what)
     head, colon, rest = name.partition(":")
     if colon and head == "random-labels":
         return f"{head}:{_dataset(rest, roots)}"
-    return name if file_of(name) is None else str(_file(name, roots, what))
+    if file_of(name) is not None:
+        return str(_file(name, roots, what))
+    check_name(name)
+    return name
 
 
 def _learner(asked: str | Learner, roots: Sequence[Path]) -> str | Learner:

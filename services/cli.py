@@ -9,7 +9,20 @@ from typer.exceptions import TyperException
 
 # Heavy imports (JAX, PyMC, Ray, Altair) wait inside the commands, so that --help and mistakes are answered at once.
 from cluster.errors import ClusterError
-from services.commands import compare, data, export, geometry, learners, schedule, schema, stored, submit, sweep
+from services.commands import (
+    compare,
+    data,
+    export,
+    geometry,
+    learners,
+    schedule,
+    schema,
+    serve,
+    stored,
+    submit,
+    sweep,
+    token,
+)
 from services.errors import ServiceError
 
 app = typer.Typer(
@@ -43,6 +56,8 @@ app.add_typer(schedule.app, name="schedule")
 app.command()(schedule.scheduler)
 app.command()(submit.submit)
 app.add_typer(submit.app, name="jobs")
+app.command()(serve.serve)
+app.add_typer(token.app, name="token")
 app.command("measures")(geometry.list_measures)
 app.command()(geometry.measure)
 app.command()(geometry.geometry)

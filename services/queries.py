@@ -1,8 +1,8 @@
 """Questions to the tables, in the one language that the HTTP interface and the client speak.
 
-A question filters, selects, sorts, and is answered page by page. A page ends with a cursor, which names the place of its
-last row in the order of the rows (keyset pagination). So rows that are there all the time are given exactly once, in
-order, while others are added.
+A question filters, selects, sorts, and is answered page by page. A page ends with a cursor, which names the place of
+its last row in the order of the rows (keyset pagination). So rows that are there all the time are given exactly once,
+in order, while others are added.
 
 A number that is missing, NaN like null, meets no condition but `is_null`, and comes last whatever the direction.
 """
@@ -225,7 +225,7 @@ def _condition(text: str, schema: Mapping[str, pl.DataType], table: str) -> pl.E
         if isinstance(dtype, pl.List):
             return column.list.contains(value)
         return column.str.contains(value, literal=True)
-    # NaN is above all numbers to polars; a condition that it meets is put to it as it stands, so that files are skipped.
+    # To polars NaN is above all numbers. The column is compared as it stands, so that files can be skipped.
     met = (
         column.is_in([_value(part, dtype, text) for part in _several(value, text)])
         if operator == "in"
@@ -302,9 +302,7 @@ def _or_near(name: str, known: Collection[str]) -> str:
 
 
 def _sorted(rows: pl.LazyFrame, order: Sequence[_Order]) -> pl.LazyFrame:
-    return rows.sort(
-        [each.value for each in order], descending=[each.descending for each in order], nulls_last=True
-    )
+    return rows.sort([each.value for each in order], descending=[each.descending for each in order], nulls_last=True)
 
 
 def _not_nan(name: str, dtype: pl.DataType) -> pl.Expr:
@@ -347,8 +345,8 @@ def _position(query: Query, order: Sequence[_Order]) -> list[Any]:
     except (ValueError, TypeError, RecursionError):
         pass
     raise QueryError(
-        "the cursor is not one of this question: give it as it came, with the table, where, sort and sweep that it came "
-        "with; or leave it out to begin again"
+        "the cursor is not one of this question: give it as it came, with the table, where, sort and sweep that it "
+        "came with; or leave it out to begin again"
     )
 
 

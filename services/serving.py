@@ -44,10 +44,14 @@ class Serving(Settings):
     """URL of the database of schedules, tokens and submissions; it may have a password in it."""
     dashboard: str | None = None
     """Of the Ray cluster that runs sweeps, `http://HOST:8265`; None: sweeps cannot be run from here."""
+    own_cluster: bool = False
+    """Whether that cluster ends with the server. Schedules, which outlive it, are then run beside it."""
     authentication: bool = True
     """Whether a token is asked for. Off on a loopback address alone."""
+    workers: Count | None = None
+    """Of sweeps that do not say how many they want; None: as many as there are cores."""
     data_roots: tuple[Path, ...] = ()
-    """Folders where alone files of submitted sweeps may lie; empty: anywhere."""
+    """Folders where alone files of submitted sweeps may lie; empty: they may name no files."""
     limits: Limits = Limits()
 
 

@@ -10,11 +10,13 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Literal, get_args
 
+import polars as pl
 import psutil
 from pydantic import ConfigDict, ValidationError
 
+from models.result import Status
 from models.spec import Settings
 from services.errors import ServiceError, StoreError
 from services.interrupts import terminable
@@ -96,6 +98,15 @@ def read_standing(store: Store, name: str) -> Standing | None:
         return None if text is None else Standing.model_validate_json(text)
     except ValidationError:
         return None
+
+
+def counts_by_learner(store: Store, members: pl.DataFrame) -> pl.DataFrame:
+    """What became of a sweep's runs: columns learner, runs, and one for each status; the rest is missing."""
+    runs = members.lazy().join(
+        store.runs().select("run_key", "status"), on="run_key", how="left", maintain_order="left"
+    )
+    counts = [(pl.col("status") == status).sum().alias(status) for status in get_args(Status)]
+    return runs.group_by("learner", maintain_order=True).agg(pl.len().alias("runs"), *counts).collect()
 
 
 def request_stop(store: Store, name: str) -> None:

@@ -126,6 +126,26 @@ class Storage:
         with self._said("read"):
             return self.patiently(lambda: self._store.get(_path(folder, name)).bytes().to_bytes())
 
+    def size(self, folder: str, name: str) -> int:
+        """Bytes of an object.
+
+        Raises:
+            FileNotFoundError: there is none of this name.
+        """
+        if not self._there:
+            raise FileNotFoundError(self.where(folder, name))
+        with self._said("read"):
+            return self.patiently(lambda: self._store.head(_path(folder, name))["size"])
+
+    def read_range(self, folder: str, name: str, start: int, end: int) -> bytes:
+        """Bytes of an object, from `start` to before `end`, which is more.
+
+        Raises:
+            FileNotFoundError: there is none of this name.
+        """
+        with self._said("read"):
+            return self.patiently(lambda: self._store.get_range(_path(folder, name), start=start, end=end).to_bytes())
+
     def create(self, folder: str, name: str, data: bytes) -> bool:
         """Put an object where there is none of this name. Returns False, and changes nothing, where there is one."""
         path, tries = _path(folder, name), 0

@@ -33,7 +33,7 @@ from services import bundles, measurements, mending, opening, tables
 from services.archive import DamagedError, names, object_name, pack_arrays, unpack_arrays
 from services.bundles import REPLACEABLE, Bundle, Manifest, Record, manifest_of
 from services.commits import Committer
-from services.errors import NotStoredError, StoreError
+from services.errors import NotStoredError
 from services.measurements import MeasurementRecord
 from services.rows import Rows, join, rows_of_measurement, rows_of_result, run_rows, stacked
 from services.schemas import INDICES, MEASUREMENT_TABLES, RUN_TABLES

@@ -79,9 +79,7 @@ class Accepted(NamedTuple):
     is_new: bool
 
 
-def accept(
-    ledger: Ledger, sweep: Sweep, runs: int, submitter: str, now: datetime, key: Key | None = None
-) -> Accepted:
+def accept(ledger: Ledger, sweep: Sweep, runs: int, submitter: str, now: datetime, key: Key | None = None) -> Accepted:
     """Record a settled sweep: when this returns, it is run to its end, whatever is killed.
 
     The same sweep, where it is active already, is that submission.

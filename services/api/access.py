@@ -1,15 +1,18 @@
 """Who may do what: bearer tokens, and the cookie that pages keep one in."""
 
+import functools
 import ipaddress
-from collections.abc import Mapping
 from typing import Annotated, Any, NamedTuple
 from urllib.parse import urlsplit
 
-from fastapi import Depends, FastAPI, HTTPException, Request
+from fastapi import Depends, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from starlette.requests import HTTPConnection
 
-from services.tokens import SCOPES, Keyring, Scope
+from services.api.context import Context
+from services.api.errors import ApiError
+from services.tokens import SCOPES, Keyring, Scope, Token
 
 COOKIE = "basin_token"
 PAGE_HEADER = "X-Basin-Request"  # pages send it; no form and no other site's script can without being asked first
@@ -35,11 +38,7 @@ class Caller(NamedTuple):
 ANONYMOUS = Caller("anonymous", "admin")
 
 
-def protect(app: FastAPI, keyring: Keyring | None) -> None:
-    """Let an application's routes ask for tokens of this keyring; None is authentication off, for loopback alone."""
-    app.state.keyring = keyring
-
-
+@functools.cache
 def requires(scope: Scope) -> Any:
     """The dependency that lets those in whose token has this scope or a wider one.
 
@@ -48,12 +47,12 @@ def requires(scope: Scope) -> Any:
     """
 
     async def permitted(
-        request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+        request: Request,
+        _: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],  # for the documentation
     ) -> Caller:
-        caller = await _caller(request, credentials)
+        caller = await _caller(request)
         if SCOPES.index(caller.scope) < SCOPES.index(scope):
-            raise _refusal(
-                403,
+            raise ApiError(
                 "forbidden",
                 f"token {caller.name!r} has the scope {caller.scope!r}, and this needs {scope!r}: ask for another one, "
                 f"made by `basin token create NAME --scope {scope}`",
@@ -63,44 +62,59 @@ def requires(scope: Scope) -> Any:
     return Depends(permitted)
 
 
-def secret_of(headers: Mapping[str, str], cookies: Mapping[str, str], method: str) -> str | None:
+def secret_of(request: HTTPConnection) -> str | None:
     """The secret that a request brings: a bearer token, else the cookie of a page.
 
     A browser sends cookies along whoever makes it ask, so for what changes anything the page must say that it asked.
     """
-    kind, _, given = headers.get("authorization", "").partition(" ")
-    if kind.lower() == "bearer":
-        return given.strip()
-    if method in _SAFE or headers.get(PAGE_HEADER.lower()) == "1":
-        return cookies.get(COOKIE)
+    kind, _, given = request.headers.get("authorization", "").partition(" ")
+    if kind:
+        return given.strip() if kind.lower() == "bearer" else None
+    if request.scope["method"] in _SAFE or request.headers.get(PAGE_HEADER) == "1":
+        return request.cookies.get(COOKIE)
     return None
 
 
-async def _caller(request: Request, credentials: HTTPAuthorizationCredentials | None) -> Caller:
-    keyring: Keyring | None = request.app.state.keyring
-    if keyring is None:
+def remembered(request: HTTPConnection) -> Token | None:
+    """The valid token that a request brings, if it was found lately: costs no question to the ledger."""
+    keyring, secret = getattr(request.app.state, "keyring", None), secret_of(request)
+    return None if keyring is None or secret is None else keyring.remembered(secret)
+
+
+async def find(request: HTTPConnection, secret: str) -> Token | None:
+    """The valid token with a secret, such as one that was typed on the login page.
+
+    Raises:
+        LedgerError: the ledger cannot be used.
+    """
+    state = request.app.state
+    if getattr(state, "keyring", None) is None:
+        context: Context = state.context
+        state.keyring = Keyring(await run_in_threadpool(lambda: context.ledger))
+    return state.keyring.remembered(secret) or await run_in_threadpool(state.keyring.find, secret)
+
+
+async def _caller(request: Request) -> Caller:
+    context: Context = request.app.state.context
+    if not context.serving.authentication:
         _check_local(request)
         return ANONYMOUS
-    secret = credentials.credentials if credentials else secret_of(request.headers, request.cookies, request.method)
+    secret = secret_of(request)
     if secret is None:
-        raise _refusal(401, "unauthorized", "this needs a token: send `Authorization: Bearer basin_…`")
-    token = keyring.remembered(secret) or await run_in_threadpool(keyring.find, secret)
+        raise _unauthorized("this needs a token: send `Authorization: Bearer basin_…`")
+    token = await find(request, secret)
     if token is None:
-        raise _refusal(
-            401, "unauthorized", "this token is not known, was revoked or has expired: `basin token create` makes one"
-        )
-    request.scope["basin.caller"] = token.name
+        raise _unauthorized("this token is not known, was revoked or has expired: `basin token create` makes one")
+    request.state.caller = token.name
     return Caller(token.name, token.scope)
 
 
 def _check_local(request: Request) -> None:
     """Without tokens, a page of another site must not act by way of the browser of a person on this machine."""
     if not is_loopback(_host(request.headers.get("host", ""))):
-        raise _refusal(
-            403, "forbidden", "authentication is off, so that this machine alone is answered: ask for localhost"
-        )
+        raise ApiError("forbidden", "authentication is off, so that this machine alone is answered: ask for localhost")
     if request.method not in _SAFE and request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
-        raise _refusal(403, "forbidden", "authentication is off, so that pages of other sites may change nothing")
+        raise ApiError("forbidden", "authentication is off, so that pages of other sites may change nothing")
 
 
 def _host(header: str) -> str:
@@ -118,6 +132,5 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _refusal(status: int, code: str, message: str) -> HTTPException:
-    headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
-    return HTTPException(status, {"code": code, "message": message}, headers)
+def _unauthorized(message: str) -> ApiError:
+    return ApiError("unauthorized", message, {"WWW-Authenticate": "Bearer"})

@@ -7,11 +7,15 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from services import opening
+from services.api.formats import Answer
 from services.cache import Cache
 from services.ledger import Ledger
+from services.parts import Directory
 from services.reader import Reader
 from services.serving import Serving
 from services.storage import Storage
+
+KEPT_PARTS = 20_000  # of bundles whose directories are kept
 
 
 class Context:
@@ -20,11 +24,13 @@ class Context:
     Attributes:
         serving: the settings.
         answers: what was computed for answers, by what it was computed from.
+        directories: of bundles, by their names.
     """
 
     def __init__(self, serving: Serving) -> None:
         self.serving = serving
-        self.answers = Cache(serving.limits.cache_bytes)
+        self.answers: Cache[Answer] = Cache(serving.limits.cache_bytes)
+        self.directories: Cache[Directory] = Cache(KEPT_PARTS)
         self._opening = threading.RLock()
 
     @property

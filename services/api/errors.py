@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from cluster.errors import ClusterError
 from models.dataset import DataError
 from models.spec import Settings, SpecError
-from services.errors import NotStoredError, QueryError, ScheduleError, ServiceError
+from services.errors import ConflictError, NotStoredError, QueryError, ScheduleError, ServiceError
 from services.formatting import printable
 
 RETRY_SECONDS = 5
@@ -51,6 +51,8 @@ FAULTS: Mapping[str, Fault] = {
     "internal": Fault(500, "A fault of the server; its log has the request's id."),
     "unavailable": Fault(503, "The store, the ledger or the cluster does not answer; `Retry-After` says when to try."),
 }
+# What any operation that reads may end in.
+COMMON = ("unauthorized", "forbidden", "invalid_request", "too_many_requests", "internal", "unavailable")
 _CODES = {405: "method_not_allowed", 404: "not_found", 413: "too_large", 415: "unsupported_media_type"}
 
 
@@ -136,6 +138,8 @@ def told(error: Exception) -> ApiError:
             return ApiError("invalid_sweep", str(error))
         case ScheduleError():
             return ApiError("invalid_request", str(error))
+        case ConflictError():
+            return ApiError("conflict", str(error))
         case ServiceError() | ClusterError():
             what = "the cluster" if isinstance(error, ClusterError) else "the store or the ledger"
             return ApiError(
@@ -179,6 +183,7 @@ class Faults:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on."""
         started = False
 
         async def sending(message: Message) -> None:

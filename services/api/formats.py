@@ -60,7 +60,8 @@ def negotiate(accept: str | None) -> Format:
     best = max(qualities, key=lambda name: qualities[name])  # the first of equals
     if qualities[best] <= 0:
         raise ApiError(
-            "not_acceptable", f"none of what the header Accept allows can be had: ask for {', '.join(MEDIA_TYPES.values())}"
+            "not_acceptable",
+            f"none of what the header Accept allows can be had: ask for {', '.join(MEDIA_TYPES.values())}",
         )
     return best
 
@@ -89,7 +90,10 @@ def page_answer(page: Page, form: Format) -> Answer:
     if page.next_cursor is not None:
         headers[CURSOR_HEADER] = page.next_cursor
     if form == "json":
-        body = b'{"rows":%b,"next_cursor":%b}' % (page.rows.write_json().encode(), json.dumps(page.next_cursor).encode())
+        body = b'{"rows":%b,"next_cursor":%b}' % (
+            page.rows.write_json().encode(),
+            json.dumps(page.next_cursor).encode(),
+        )
     elif form == "arrow":
         # Without string views and compression, so that every reader of Arrow understands it.
         page.rows.write_ipc_stream(stream := io.BytesIO(), compat_level=pl.CompatLevel.oldest())

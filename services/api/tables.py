@@ -11,7 +11,7 @@ from starlette.responses import Response
 from models.spec import Settings, digest
 from services.api.access import requires
 from services.api.context import Context, Here
-from services.api.errors import documented
+from services.api.errors import COMMON, documented
 from services.api.formats import (
     CURSOR_HEADER,
     KNOWN_HEADERS,
@@ -28,9 +28,6 @@ from services.schemas import SCHEMAS
 from services.sweeps import NAME
 
 router = APIRouter(prefix="/api/v1", tags=["tables"], dependencies=[requires("read")])
-
-ERRORS = ("invalid_query", "unauthorized", "forbidden", "not_found", "not_acceptable", "invalid_request")
-ALWAYS = ("too_many_requests", "internal", "unavailable")
 
 _EXAMPLES = {
     "run_key": "0123456789abcdef0123456789abcdef",
@@ -64,8 +61,8 @@ class Asked:
             list[str],
             Parameter(
                 max_length=MAX_CONDITIONS,
-                description="Condition `column:operator:value`; all must hold. Operators: eq ne lt le gt ge, in (values "
-                "separated by commas), contains (a part of a text, an entry of a list), is_null (true or false; NaN is "
+                description="Condition `column:operator:value`; all must hold. Operators: eq ne lt le gt ge, in "
+                "(values separated by commas), contains (a part of a text, an entry of a list), is_null (true or false; NaN is "
                 "missing, too).",
                 examples=[["learner:eq:mlp-sgd", "wall_seconds:gt:1.5"]],
             ),
@@ -156,7 +153,7 @@ class Tables(Settings):
     "/tables",
     operation_id="list_tables",
     summary="The tables and their columns",
-    responses=documented("unauthorized", "forbidden", *ALWAYS),
+    responses=documented(*COMMON),
 )
 def list_tables() -> Tables:
     """The tables and their columns, each with the operators that it goes with in conditions."""
@@ -224,7 +221,7 @@ def _documented(*tables: Table) -> dict[int | str, dict[str, Any]]:
             MEDIA_TYPES["parquet"]: binary,
         },
     }
-    return {200: page, 304: NOT_MODIFIED, **documented(*ERRORS, *ALWAYS)}
+    return {200: page, 304: NOT_MODIFIED, **documented(*COMMON, "invalid_query", "not_found", "not_acceptable")}
 
 
 def _add(path: str, endpoint: Callable[..., Response], name: str, about: str, *tables: Table) -> None:

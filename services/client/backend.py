@@ -1,19 +1,33 @@
 """What the client asks for, and of whom: a server or a store, which answer alike."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, get_args
 
+import polars as pl
+
+from models.result import Status
 from services.document import Document
 from services.geometry.document import GeometryDocument
+from services.schemas import TIME
 from services.standing import Standing
 
 if TYPE_CHECKING:
     import altair as alt
-    import polars as pl
 
+    from services.bundles import Bundle
     from services.sweeps import Sweep
 
+SWEEPS = {
+    "name": pl.String,
+    "state": pl.String,
+    "runs": pl.Int64,
+    "ended": pl.Int64,
+    "updated": TIME,
+}
+LEARNERS = {"learner": pl.String, "runs": pl.Int64, **dict.fromkeys(get_args(Status), pl.Int64)}
+
+type Change = Literal["pause", "resume", "run-now", "remove"]
 type Where = str | Sequence[str] | Mapping[str, Any]
 
 
@@ -39,10 +53,20 @@ class Asked:
 
 
 class Stands(NamedTuple):
-    """How a sweep stands, and whether it is being worked on."""
+    """How a sweep stands.
 
-    standing: Standing
-    alive: bool
+    Attributes:
+        state: accepted, submitted (it will run), running, finished, stopped, interrupted, failed, broken off (its
+            process went away) or unknown (it was never run).
+        reason: why it failed, was stopped, or waits.
+        active: whether it will still change by itself.
+        standing: what its process said last; None where none has said anything yet.
+    """
+
+    state: str
+    reason: str
+    active: bool
+    standing: Standing | None
 
 
 class Submitted(NamedTuple):
@@ -60,20 +84,15 @@ class Submitted(NamedTuple):
     state: str
 
 
-@dataclass(frozen=True)
-class RunFacts:
+class RunFacts(NamedTuple):
     """What is known about a stored run.
 
     Attributes:
-        row: of the table `runs`.
-        manifest: `run.json` of its bundle.
-        parts: names of what its bundle has.
+        bundle: whose parts may be elsewhere until they are read.
         reproduce: the command that fits it again.
     """
 
-    row: Mapping[str, Any]
-    manifest: Mapping[str, Any]
-    parts: tuple[str, ...]
+    bundle: "Bundle"
     reproduce: str
 
 
@@ -83,27 +102,51 @@ class SweepFacts:
 
     Attributes:
         definition: what it asks for, as a sweep file has it.
-        standing: how it stands, or stood last; None where it was never run.
+        stands: how it stands, or stood last.
         learners: a row for each learner: how many runs it has, and how many of each status.
     """
 
     name: str
     definition: Mapping[str, Any]
-    standing: Stands | None
-    learners: "pl.DataFrame"
+    stands: Stands
+    learners: pl.DataFrame
 
 
-@dataclass(frozen=True)
-class Timing:
+class Timing(NamedTuple):
     """When a schedule fires, and how: see `basin schedule add --help`."""
 
     cron: str
-    name: str | None = None
-    timezone: str = "UTC"
-    overlap: str = "skip"
-    misfire_grace_seconds: int = 3600
-    coalesce: bool = True
-    options: Mapping[str, Any] = field(default_factory=dict)
+    name: str | None
+    timezone: str
+    overlap: Literal["skip", "queue", "replace"]
+    misfire_grace_seconds: int
+    coalesce: bool
+    workers: int | None
+    gpus: float | None
+
+
+class Agenda(Protocol):
+    """The schedules of one store. All methods raise `BasinError`."""
+
+    def schedules(self) -> list[Mapping[str, Any]]:
+        """The schedules, each with when it fires next and its last occurrence."""
+        ...
+
+    def get(self, name: str) -> Mapping[str, Any]:
+        """One of them."""
+        ...
+
+    def add(self, sweep: "Sweep | Mapping[str, Any]", timing: Timing) -> Mapping[str, Any]:
+        """Add a schedule, or replace the one of its name."""
+        ...
+
+    def change(self, name: str, change: Change) -> None:
+        """Do what is said to a schedule."""
+        ...
+
+    def history(self, name: str, limit: int) -> list[Mapping[str, Any]]:
+        """What became of the last occurrences of a schedule, a removed one too."""
+        ...
 
 
 class Backend(Protocol):
@@ -114,11 +157,16 @@ class Backend(Protocol):
         """The place, in words that may be shown."""
         ...
 
+    @property
+    def agenda(self) -> Agenda:
+        """Its schedules."""
+        ...
+
     def close(self) -> None:
         """Close what is open."""
         ...
 
-    def sweeps(self) -> "pl.DataFrame":
+    def sweeps(self) -> pl.DataFrame:
         """A row for each sweep."""
         ...
 
@@ -126,11 +174,11 @@ class Backend(Protocol):
         """What is known about a sweep."""
         ...
 
-    def rows(self, asked: Asked) -> "pl.DataFrame":
+    def rows(self, asked: Asked) -> pl.DataFrame:
         """The rows that are asked for."""
         ...
 
-    def scan(self, asked: Asked) -> "pl.LazyFrame":
+    def scan(self, asked: Asked) -> pl.LazyFrame:
         """The same, read when it is collected, and no more of it than that takes."""
         ...
 
@@ -154,10 +202,6 @@ class Backend(Protocol):
         """What is known about a stored run."""
         ...
 
-    def part(self, run_key: str, part: str) -> bytes:
-        """A part of a run's bundle."""
-        ...
-
     def submit(self, sweep: "Sweep | Mapping[str, Any]", idempotency_key: str | None) -> Submitted:
         """Have a sweep run; returns as soon as that is certain to happen."""
         ...
@@ -173,21 +217,3 @@ class Backend(Protocol):
     def standings(self, name: str) -> Iterator[Stands]:
         """How a sweep stands, again whenever that has changed, until nobody works on it any more."""
         ...
-
-    def schedules(self) -> list[Mapping[str, Any]]:
-        """The schedules, each with when it fires next and its last occurrence."""
-        ...
-
-    def schedule(self, sweep: "Sweep | Mapping[str, Any]", timing: Timing) -> Mapping[str, Any]:
-        """Add a schedule, or replace the one of its name."""
-        ...
-
-    def change_schedule(self, name: str, change: str) -> None:
-        """Do what is said to a schedule: `pause`, `resume`, `run-now` or `remove`."""
-        ...
-
-    def history(self, name: str | None, limit: int) -> list[Mapping[str, Any]]:
-        """What became of the last occurrences, of one schedule or all."""
-        ...
-
-

@@ -1,6 +1,7 @@
 """`Basin`: one object for everything, over a server or over a store."""
 
 import difflib
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -53,9 +54,7 @@ class Basin:
     All calls raise `BasinError`, with a code and a message that says what to do. Nothing is read before the first call.
     """
 
-    def __init__(
-        self, location: str | Path | None = None, *, token: str | None = None, timeout: float = 60.0
-    ) -> None:
+    def __init__(self, location: str | Path | None = None, *, token: str | None = None, timeout: float = 60.0) -> None:
         """Speak to a server, or read a store.
 
         Args:
@@ -69,12 +68,12 @@ class Basin:
         """
         place = str(location or settings().store)
         self._backend: Backend = _backend(place, token, timeout)
-        self.schedules = Schedules(self._backend)
+        self.schedules = Schedules(self._backend.agenda)
 
     # --- sweeps ------------------------------------------------------------------------------------------------------
 
     def sweeps(self) -> "pl.DataFrame":
-        """A row for each sweep and comparison: name, state, runs and how many of them are finished."""
+        """A row for each sweep and comparison: name, state, runs, how many of them have ended, and when it said so."""
         return self._backend.sweeps()
 
     def sweep(self, name: str) -> SweepView:
@@ -130,9 +129,14 @@ class Basin:
         last = None
         with view() as shown:
             for last in self._backend.standings(name):
-                shown.show(last.standing, alive=last.alive)
-        if last is None:
-            raise BasinError("not_found", f"sweep {name!r} was never run: resume({name!r}) runs it")
+                shown.show(name, last)
+        if last is None or last.standing is None:
+            why = (
+                f"could not be run: {last.reason}"
+                if last and last.reason
+                else f"was never run: resume({name!r}) runs it"
+            )
+            raise BasinError("not_found", f"sweep {name!r} {why}")
         return last.standing
 
     # --- tables ------------------------------------------------------------------------------------------------------
@@ -185,7 +189,10 @@ class Basin:
             name: of the table.
             sweep: of this sweep's runs alone.
             run_key: of this run alone, or of several.
-            where: as for `runs`; so for the others.
+            where: as for `runs`; so for the next ones.
+            select: columns.
+            sort: columns.
+            limit: of rows.
 
         Raises:
             BasinError: as for `runs`, or there is no such table.
@@ -253,7 +260,9 @@ class Basin:
             BasinError: there is no such sweep or dataset, or none of its runs is finished.
         """
         found = self._backend.comparisons(sweep, dataset)
-        if len(found) != 1:
+        if not found:
+            raise BasinError("not_found", f"sweep {sweep!r} has no run that could be compared: watch({sweep!r})")
+        if len(found) > 1:
             names = ", ".join(document.dataset.name for document in found)
             raise BasinError("invalid_request", f"sweep {sweep!r} has several datasets: name one of {names}")
         return Comparison(found[0], lambda: self._backend.comparison_figures(sweep, found[0]))
@@ -273,6 +282,10 @@ class Basin:
         Raises:
             BasinError: there is none of this key.
         """
+        if not re.fullmatch("[0-9a-f]{32}", run_key):
+            raise BasinError(
+                "not_found", f"no run {run_key!r}: a key has 32 hexadecimal digits, as in runs()['run_key']"
+            )
         return Run(self._backend, self._backend.run(run_key))
 
     def posterior(self, run_key: str) -> "xr.DataTree":

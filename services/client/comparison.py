@@ -162,5 +162,3 @@ def _row(learner: LearnerResult) -> dict[str, object]:
 
 def _n(count: int, what: str) -> str:
     return f"{count:,} {what}{'' if count == 1 else 's'}"
-
-

@@ -33,7 +33,9 @@ def _condition(column: str, value: Any) -> str:
 def _listed(column: str, value: Any) -> str:
     text = _text(value)
     if "," in text:
-        raise BasinError("invalid_query", f"{column}: {text!r} has a comma, so it cannot be one of several: ask for it alone")
+        raise BasinError(
+            "invalid_query", f"{column}: {text!r} has a comma, so it cannot be one of several: ask for it alone"
+        )
     return text
 
 

@@ -76,8 +76,8 @@ class Landscape:
         if not self.figures:
             raise BasinError(
                 "not_found",
-                f"no curve was measured at run {self.run_key}: `basin measure SWEEP --measures {','.join(_CURVES.values())}` "
-                "measures some",
+                f"no curve was measured at run {self.run_key}: `basin measure SWEEP --measures "
+                f"{','.join(_CURVES.values())}` measures some",
             )
         return chosen(self.figures, name or next(iter(self.figures)), f"run {self.run_key}")
 

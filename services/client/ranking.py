@@ -31,9 +31,7 @@ class Ranking:
         document: all that is said, as `basin geometry --json` writes it.
     """
 
-    def __init__(
-        self, document: GeometryDocument, draw: "Callable[[str], Mapping[str, alt.TopLevelMixin]]"
-    ) -> None:
+    def __init__(self, document: GeometryDocument, draw: "Callable[[str], Mapping[str, alt.TopLevelMixin]]") -> None:
         self.document = document
         self._draw = draw
 
@@ -51,7 +49,9 @@ class Ranking:
         """
         known = self.document.datasets
         if not known:
-            raise BasinError("not_found", f"sweep {self.document.sweep!r} has no finished run: there is nothing to draw")
+            raise BasinError(
+                "not_found", f"sweep {self.document.sweep!r} has no finished run: there is nothing to draw"
+            )
         if (dataset or known[0]) not in known:
             raise BasinError(
                 "not_found", f"sweep {self.document.sweep!r} has no dataset {dataset!r}: it has {', '.join(known)}"

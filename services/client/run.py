@@ -1,6 +1,5 @@
 """One stored run as people handle it."""
 
-import io
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -30,10 +29,12 @@ class Run:
     """
 
     def __init__(self, backend: Backend, facts: RunFacts) -> None:
-        self._backend = backend
-        self.run_key: str = facts.row["run_key"]
-        self.row, self.manifest = facts.row, facts.manifest
-        self.parts, self.reproduce = facts.parts, facts.reproduce
+        from services.rows import run_rows
+
+        self._backend, self._bundle = backend, facts.bundle
+        self.manifest, self.parts, self.reproduce = facts.bundle.manifest, facts.bundle.parts, facts.reproduce
+        self.run_key = self.manifest.run_key
+        self.row: Mapping[str, Any] = run_rows([self.manifest]).row(0, named=True)
 
     def posterior(self) -> "xr.DataTree":
         """The posterior in ArviZ's layout, read into memory.
@@ -41,11 +42,9 @@ class Run:
         Raises:
             BasinError: it has none.
         """
-        import xarray
-
-        from services.bundles import POSTERIOR
-
-        return xarray.load_datatree(io.BytesIO(self._part(POSTERIOR, "posterior")), engine="h5netcdf")
+        if (found := self._bundle.posterior()) is None:
+            raise self._without("posterior")
+        return found
 
     def parameters(self) -> "dict[str, np.ndarray]":
         """Point estimates by name.
@@ -53,9 +52,9 @@ class Run:
         Raises:
             BasinError: it has none.
         """
-        from services.bundles import PARAMETERS
-
-        return self._arrays(PARAMETERS, "point estimates")
+        if not (found := self._bundle.parameters()):
+            raise self._without("point estimates")
+        return found
 
     def predictions(self) -> "dict[str, np.ndarray]":
         """Arrays of the test part by name.
@@ -63,9 +62,9 @@ class Run:
         Raises:
             BasinError: it has none.
         """
-        from services.bundles import PREDICTIONS
-
-        return self._arrays(PREDICTIONS, "predictions")
+        if not (found := self._bundle.predictions()):
+            raise self._without("predictions")
+        return found
 
     def curves(self) -> "pl.DataFrame":
         """Loss by step of its training."""
@@ -87,19 +86,12 @@ class Run:
     def _rows(self, table: str, *sort: str) -> "pl.DataFrame":
         return self._backend.rows(Asked(table, (f"run_key:eq:{self.run_key}",), sort=sort))
 
-    def _arrays(self, part: str, what: str) -> "dict[str, np.ndarray]":
-        from services.archive import unpack_arrays
-
-        return unpack_arrays(self._part(part, what), f"{part} of run {self.run_key}")
-
-    def _part(self, part: str, what: str) -> bytes:
-        if part not in self.parts:
-            raise BasinError(
-                "not_found",
-                f"run {self.run_key} ({self.row['learner']}, {self.row['status']}) has no {what}: its bundle has "
-                f"{', '.join(self.parts)}",
-            )
-        return self._backend.part(self.run_key, part)
+    def _without(self, what: str) -> BasinError:
+        return BasinError(
+            "not_found",
+            f"run {self.run_key} ({self.row['learner']}, {self.row['status']}) has no {what}: its bundle has "
+            f"{', '.join(self.parts)}",
+        )
 
     def _facts(self) -> Mapping[str, Any]:
         took = format_seconds(self.row["wall_seconds"])

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from services.client import tabular
-from services.client.backend import Backend, Timing
+from services.client.backend import Agenda, Timing
 from services.client.errors import BasinError
 from services.client.specs import Spec, read
 from services.formatting import printable
@@ -21,12 +21,12 @@ _HISTORY = ("schedule", "planned", "trigger", "status", "reason", "claimed", "en
 class Schedules:
     """The schedules of a store, `b.schedules`. They fire while a `basin scheduler` or a server is at work there."""
 
-    def __init__(self, backend: Backend) -> None:
-        self._backend = backend
+    def __init__(self, agenda: Agenda) -> None:
+        self._agenda = agenda
 
     def list(self) -> "pl.DataFrame":
         """A row for each schedule: when it fires next, and what became of its last occurrence."""
-        return _frame([_listed(each) for each in self._backend.schedules()], _LIST, ("next",))
+        return _frame([_listed(each) for each in self._agenda.schedules()], _LIST, ("next",))
 
     def get(self, name: str) -> Mapping[str, Any]:
         """All that is known about a schedule.
@@ -34,14 +34,7 @@ class Schedules:
         Raises:
             BasinError: there is none of this name.
         """
-        import difflib
-
-        found = {each["name"]: each for each in self._backend.schedules()}
-        if name not in found:
-            near = difflib.get_close_matches(name, found, n=3, cutoff=0.4)
-            hint = f"did you mean {' or '.join(map(repr, near))}?" if near else "list() has them"
-            raise BasinError("not_found", f"no schedule {name!r}: {hint}")
-        return found[name]
+        return self._agenda.get(name)
 
     def add(
         self,
@@ -72,37 +65,38 @@ class Schedules:
         Raises:
             BasinError: the sweep, the expression, the zone or the name is wrong.
         """
-        options = {key: value for key, value in (("workers", workers), ("gpus", gpus)) if value is not None}
-        timing = Timing(cron, name, timezone, overlap, _seconds(misfire_grace), coalesce, options)
-        return self._backend.schedule(read(spec), timing)
+        timing = Timing(cron, name, timezone, overlap, _seconds(misfire_grace), coalesce, workers, gpus)
+        return self._agenda.add(read(spec), timing)
 
     def pause(self, name: str) -> None:
         """Let it fire nothing until it is resumed; what runs goes on."""
-        self._backend.change_schedule(name, "pause")
+        self._agenda.change(name, "pause")
 
     def resume(self, name: str) -> None:
         """Let it fire again from now on; what it missed is not made up for."""
-        self._backend.change_schedule(name, "resume")
+        self._agenda.change(name, "resume")
 
     def remove(self, name: str) -> None:
         """Remove it; what runs goes on, and its history stays."""
-        self._backend.change_schedule(name, "remove")
+        self._agenda.change(name, "remove")
 
     def run_now(self, name: str) -> None:
         """Ask for an occurrence now; it starts when none of the schedule is running."""
-        self._backend.change_schedule(name, "run-now")
+        self._agenda.change(name, "run-now")
 
-    def history(self, name: str | None = None, limit: int = 20) -> "pl.DataFrame":
-        """What became of the last occurrences, of one schedule or all, the latest first."""
-        return _frame(self._backend.history(name, limit), _HISTORY, ("planned", "claimed", "ended"))
+    def history(self, name: str, limit: int = 20) -> "pl.DataFrame":
+        """What became of the last occurrences of a schedule, a removed one too, the latest first."""
+        return _frame(self._agenda.history(name, limit), _HISTORY, ("planned", "claimed", "ended"))
 
     def __repr__(self) -> str:
-        rows = [_listed(each) for each in self._backend.schedules()]
-        lines = (f"  {row['name']}: {row['cron']} {row['timezone']}, {row['state']}, next {row['next']}" for row in rows)
+        rows = [_listed(each) for each in self._agenda.schedules()]
+        lines = (
+            f"  {row['name']}: {row['cron']} {row['timezone']}, {row['state']}, next {row['next']}" for row in rows
+        )
         return "\n".join(map(printable, [f"{len(rows)} schedule{'' if len(rows) == 1 else 's'}", *lines]))
 
     def _repr_html_(self) -> str:
-        rows = [_listed(each) for each in self._backend.schedules()]
+        rows = [_listed(each) for each in self._agenda.schedules()]
         return tabular.table(_LIST, [[row[name] for name in _LIST] for row in rows])
 
 
@@ -127,5 +121,3 @@ def _seconds(text: str) -> int:
             "invalid_request", f"misfire_grace {text!r}: expected numbers with d, h, m or s, such as 90s, 1h or 1d12h"
         )
     return sum(int(number) * _UNITS[unit] for number, unit in parts)
-
-

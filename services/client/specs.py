@@ -29,3 +29,14 @@ def read(spec: Spec) -> "Sweep | Mapping[str, Any]":
         return read_sweep(Path(spec))
     except SpecError as error:
         raise BasinError("invalid_sweep", str(error)) from None
+
+
+def settled(spec: "Sweep | Mapping[str, Any]") -> "Sweep":
+    """A sweep that means the same elsewhere and later.
+
+    Raises:
+        SpecError: what is wrong with it.
+    """
+    from services.sweeps import Sweep, parse_sweep, settle
+
+    return settle(spec if isinstance(spec, Sweep) else parse_sweep(spec))

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from services.client import tabular
-from services.client.backend import Stands, Submitted, SweepFacts
+from services.client.backend import Submitted, SweepFacts
 from services.client.watching import bar_html, words
 from services.formatting import printable
 
@@ -18,16 +18,16 @@ class SweepView:
     Attributes:
         name: of the sweep.
         definition: what it asks for, as a sweep file has it.
-        standing: how it stood; None where it was never run.
-        alive: whether it was being worked on.
+        state: in which it was, such as running or finished.
+        standing: what the process that works on it said last; None where none ever did.
+        active: whether it would still change by itself.
         learners: a row for each learner: how many runs it has, and how many of each status.
     """
 
     def __init__(self, facts: SweepFacts) -> None:
         self.name, self.definition, self.learners = facts.name, facts.definition, facts.learners
-        self._stands = facts.standing
-        self.standing = facts.standing and facts.standing.standing
-        self.alive = facts.standing is not None and facts.standing.alive
+        self._stands = facts.stands
+        self.state, self.standing, self.active = facts.stands.state, facts.stands.standing, facts.stands.active
 
     def __repr__(self) -> str:
         rows = self.learners.rows()
@@ -37,12 +37,10 @@ class SweepView:
             f"  {row[0]!s:{width}}  " + ", ".join(f"{n} {name}" for name, n in zip(columns, row[1:], strict=True) if n)
             for row in rows
         ]
-        return "\n".join(map(printable, [f"Sweep {self.name}: {_said(self._stands)}", *lines]))
+        return "\n".join(map(printable, [f"Sweep {self.name}: {words(self._stands)}", *lines]))
 
     def _repr_html_(self) -> str:
-        head = tabular.facts(f"Sweep {self.name}", {} if self._stands else {"state": _said(None)})
-        bar = bar_html(self._stands.standing, alive=self._stands.alive) if self._stands else ""
-        return head + bar + tabular.table(self.learners.columns, self.learners.rows())
+        return bar_html(self.name, self._stands) + tabular.table(self.learners.columns, self.learners.rows())
 
 
 class Submission:
@@ -57,7 +55,12 @@ class Submission:
 
     def __init__(self, basin: "Basin", submitted: Submitted) -> None:
         self._basin = basin
-        self.name, self.id, self.runs, self.state = submitted.name, submitted.submission, submitted.runs, submitted.state
+        self.name, self.id, self.runs, self.state = (
+            submitted.name,
+            submitted.submission,
+            submitted.runs,
+            submitted.state,
+        )
 
     def watch(self) -> "Standing":
         """Show its progress until it ends: see `Basin.watch`."""
@@ -72,10 +75,4 @@ class Submission:
         return printable(f"Submission {self.id} of sweep {self.name!r}: {self.state}{runs}")
 
     def _repr_html_(self) -> str:
-        return tabular.facts(
-            f"Submission of {self.name}", {"id": self.id, "state": self.state, "runs": self.runs}
-        )
-
-
-def _said(stands: Stands | None) -> str:
-    return "it was never run" if stands is None else words(stands.standing, alive=stands.alive)
+        return tabular.facts(f"Submission of {self.name}", {"id": self.id, "state": self.state, "runs": self.runs})

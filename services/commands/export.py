@@ -67,15 +67,15 @@ def table(
       basin export table compare-digits-quick --format latex --to digits.tex
 
     A number is bold where its learner is shown to be better than every other one on the dataset, paired on the same
-    rows and splits, after Holm's correction; the best number alone is not enough. LaTeX needs the package booktabs.
+    rows and splits, after Holm's correction; the best number alone is not enough. A learner whose settings vary is
+    compared at its best configuration by the log score on validation rows. LaTeX needs the package booktabs.
     """
     check_outputs(to)
-    from services.exports.leaderboard import render
+    from services.exports.leaderboard import leaderboard
     from services.files import written_aside
-    from services.leaderboards import leaderboards
     from services.store import Store
 
-    text = render(leaderboards(Store(store or settings().store), sweep), sweep, form)
+    text = leaderboard(Store(store or settings().store), sweep, form)
     if to is None:
         typer.echo(text, nl=False)
         return

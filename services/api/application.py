@@ -1,0 +1,64 @@
+"""The application: its routers, its middleware, and what they share."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib import metadata
+
+from fastapi import FastAPI
+
+from services.api import analyses, bundles, health, tables
+from services.api.access import protect
+from services.api.context import Context
+from services.api.errors import HANDLERS, Faults
+from services.api.traffic import Traffic
+from services.serving import Serving, serving
+from services.tokens import Keyring
+
+ROUTERS = (health.router, tables.router, bundles.router, analyses.router)
+
+TAGS = [
+    {"name": "tables", "description": "What is stored, as tables: filtered, selected, sorted, page by page."},
+    {"name": "runs", "description": "Single runs and the parts of their bundles."},
+    {"name": "analyses", "description": "What stored runs tell, computed when it is asked for."},
+    {"name": "server", "description": "The server itself."},
+]
+
+
+def create_application(settings: Serving) -> FastAPI:
+    """An application with these settings.
+
+    Raises:
+        LedgerError: authentication is on, and the ledger that has the tokens cannot be had.
+    """
+    context = Context(settings)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        context.close()
+
+    app = FastAPI(
+        title="Basin",
+        version=metadata.version("basin"),
+        summary="Deterministic nets, Bayesian nets and GLMs compared: runs, sweeps, comparisons.",
+        openapi_tags=TAGS,
+        docs_url=None,  # its page would be fetched from elsewhere
+        redoc_url=None,
+        exception_handlers=dict(HANDLERS),
+        telemetry={"tracing": False, "metrics": False, "logs": False},
+        lifespan=lifespan,
+    )
+    app.state.context = context
+    app.state.registry = health.registry_of(context)
+    protect(app, Keyring(context.ledger) if settings.authentication else None)
+    for router in ROUTERS:
+        app.include_router(router)
+    # The last one sees a request first.
+    app.add_middleware(Faults)
+    app.add_middleware(Traffic, registry=app.state.registry)
+    return app
+
+
+def application() -> FastAPI:
+    """The application as the environment says, for servers that are given an import string."""
+    return create_application(serving())
