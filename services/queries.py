@@ -168,7 +168,7 @@ def _rows(store: Store, query: Query, wanted: Collection[str]) -> pl.LazyFrame:
         rows = rows.join(store.runs().select("run_key", *lent), on="run_key")
     for condition in conditions:
         rows = rows.filter(condition)
-    return rows.select(dict.fromkeys(wanted))
+    return rows.select(list(dict.fromkeys(wanted)))
 
 
 def _of_sweep(store: Store, rows: pl.LazyFrame, query: Query) -> pl.LazyFrame:
@@ -277,10 +277,10 @@ def _moment(text: str) -> datetime:
 
 
 _READERS: Sequence[tuple[Callable[[pl.DataType], bool], str, Callable[[str], Any]]] = (
-    (pl.DataType.is_integer, "a whole number", _integer),
-    (pl.DataType.is_float, "a number", _number),
+    (lambda dtype: dtype.is_integer(), "a whole number", _integer),
+    (lambda dtype: dtype.is_float(), "a number", _number),
     (lambda dtype: dtype == pl.Boolean, "true or false", _truth),
-    (pl.DataType.is_temporal, "a moment such as 2026-01-31 or 2026-01-31T12:00:00+00:00", _moment),
+    (lambda dtype: dtype.is_temporal(), "a moment such as 2026-01-31 or 2026-01-31T12:00:00+00:00", _moment),
     (lambda dtype: True, "text", str),
 )
 

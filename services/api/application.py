@@ -7,12 +7,11 @@ from importlib import metadata
 from fastapi import FastAPI
 
 from services.api import analyses, bundles, health, tables
-from services.api.access import protect
 from services.api.context import Context
 from services.api.errors import HANDLERS, Faults
+from services.api.limits import guard
 from services.api.traffic import Traffic
 from services.serving import Serving, serving
-from services.tokens import Keyring
 
 ROUTERS = (health.router, tables.router, bundles.router, analyses.router)
 
@@ -25,11 +24,7 @@ TAGS = [
 
 
 def create_application(settings: Serving) -> FastAPI:
-    """An application with these settings.
-
-    Raises:
-        LedgerError: authentication is on, and the ledger that has the tokens cannot be had.
-    """
+    """An application with these settings. Store and ledger are opened when they are first asked for."""
     context = Context(settings)
 
     @asynccontextmanager
@@ -50,12 +45,12 @@ def create_application(settings: Serving) -> FastAPI:
     )
     app.state.context = context
     app.state.registry = health.registry_of(context)
-    protect(app, Keyring(context.ledger) if settings.authentication else None)
     for router in ROUTERS:
         app.include_router(router)
     # The last one sees a request first.
     app.add_middleware(Faults)
     app.add_middleware(Traffic, registry=app.state.registry)
+    guard(app, settings.limits)
     return app
 
 

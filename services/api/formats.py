@@ -70,9 +70,10 @@ def _media_range(text: str) -> tuple[str, float]:
     media_type, *parameters = (part.strip().lower() for part in text.split(";"))
     stated = dict(part.partition("=")[::2] for part in parameters)
     try:
-        return media_type, min(max(float(stated.get("q", "1")), 0.0), 1.0)
+        quality = float(stated.get("q", "1"))
     except ValueError:
-        return media_type, 0.0
+        quality = 0.0
+    return media_type, quality if 0 <= quality <= 1 else 0.0
 
 
 def _quality(media_type: str, ranges: list[tuple[str, float]]) -> float:

@@ -19,7 +19,7 @@ from services.api.context import Context, Here
 from services.api.errors import COMMON, RETRY_SECONDS, ApiError, documented
 from services.errors import ServiceError
 from services.opening import VERSION
-from services.standing import State, read_standing
+from services.sweep_states import SweepState, all_stand, known
 from services.tables import evaluate
 
 router = APIRouter(tags=["server"])
@@ -117,8 +117,7 @@ class Stored(Collector):
         up.add_metric((), 1)
         yield up
         yield _gauge("basin_runs", "Stored runs by the status of their last attempt.", "status", runs, get_args(Status))
-        states = (*get_args(State), "lost", "never_run")
-        yield _gauge("basin_sweeps", "Sweeps by state; lost ones broke off.", "state", sweeps, states)
+        yield _gauge("basin_sweeps", "Sweeps by state.", "state", sweeps, get_args(SweepState))
 
     def _runs(self) -> Counter[str]:
         store = self._context.store
@@ -126,14 +125,8 @@ class Stored(Collector):
         return Counter(dict(evaluate(store.storage, "runs", counts).iter_rows()))
 
     def _sweeps(self) -> Counter[str]:
-        store, found = self._context.store, Counter[str]()
-        for name in store.sweeps():
-            now = read_standing(store, name)
-            if now is None:
-                found["never_run"] += 1
-            else:
-                found[now.state if now.alive or now.state != "running" else "lost"] += 1
-        return found
+        store, ledger = self._context.store, self._context.ledger
+        return Counter(each.state for each in all_stand(store, ledger, known(store, ledger)))
 
 
 def _gauge(name: str, about: str, label: str, counts: Counter[str], labels: Iterable[str]) -> GaugeMetricFamily:

@@ -62,8 +62,8 @@ class Asked:
             Parameter(
                 max_length=MAX_CONDITIONS,
                 description="Condition `column:operator:value`; all must hold. Operators: eq ne lt le gt ge, in "
-                "(values separated by commas), contains (a part of a text, an entry of a list), is_null (true or false; NaN is "
-                "missing, too).",
+                "(values separated by commas), contains (a part of a text, an entry of a list), is_null "
+                "(true or false; NaN is missing, too).",
                 examples=[["learner:eq:mlp-sgd", "wall_seconds:gt:1.5"]],
             ),
         ] = [],  # noqa: B006 - FastAPI copies it

@@ -22,7 +22,7 @@ from services.geometry.document import GeometryDocument
 from services.opening import exists
 from services.reader import Reader
 from services.settings import settings
-from services.standing import read_standing, request_stop
+from services.standing import counts_by_learner, read_standing, request_stop
 
 if TYPE_CHECKING:
     import altair as alt
@@ -95,8 +95,6 @@ class Local:
     @told
     def sweep(self, name: str) -> SweepFacts:
         """What is known about a sweep."""
-        from services.plans import standing
-
         stands = self._stands(name)
         try:
             definition, members = self._store.sweep(name)
@@ -105,7 +103,7 @@ class Local:
             if launch is None:
                 raise
             return SweepFacts(name, launch.definition, stands, pl.DataFrame(schema=LEARNERS))
-        return SweepFacts(name, json.loads(definition), stands, standing(self._store, members))
+        return SweepFacts(name, json.loads(definition), stands, counts_by_learner(self._store, members))
 
     def _stands(self, name: str) -> Stands:
         standing = read_standing(self._store, name) if exists(self.where) else None

@@ -1,5 +1,6 @@
 """The schedules that go with a store, from its ledger."""
 
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
@@ -9,6 +10,8 @@ from services.client.backend import Change, Timing
 from services.client.errors import BasinError
 from services.client.told import told
 from services.settings import settings
+
+SHOWN = ("name", "cron", "timezone", "overlap", "misfire_grace_seconds", "coalesce", "state")
 
 if TYPE_CHECKING:
     from services.ledger import Ledger
@@ -137,9 +140,14 @@ def _get(ledger: "Ledger", name: str) -> "Schedule":
 
 
 def _listed(schedule: "Schedule", last: "Occurrence | None") -> Mapping[str, Any]:
-    following = schedule.following(datetime.now(UTC))
+    """As a server answers."""
+    upcoming = [time.isoformat() for time in schedule.upcoming(datetime.now(UTC), 5)]
     return {
-        **schedule.model_dump(mode="json"),
-        "next": following and following.isoformat(),
+        **schedule.model_dump(mode="json", include=set(SHOWN)),
+        "workers": schedule.options.workers,
+        "gpus": schedule.options.gpus,
+        "sweep": json.loads(schedule.sweep),
+        "next": upcoming[0] if upcoming else None,
+        "upcoming": upcoming,
         "last": last and last.model_dump(mode="json"),
     }
