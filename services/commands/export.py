@@ -1,5 +1,6 @@
 """`basin export`: what is stored, for other programs and for papers."""
 
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -106,7 +107,7 @@ def mlflow(
     from services.store import Store
 
     opened = Store(store or settings().store)
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
         bar = progress.add_task("runs", total=None)
         done = export_runs(opened, sweep, tracking, lambda n, of: progress.update(bar, completed=n, total=of))
     tell(
