@@ -243,7 +243,7 @@ def _several(text: str, condition: str) -> list[str]:
 
 def _value(text: str, dtype: pl.DataType, condition: str) -> Any:
     """A value as it is written in a condition."""
-    wanted, read = next(reader for kind, *reader in _READERS if kind(dtype))
+    wanted, read = next((wanted, read) for is_kind, wanted, read in _READERS if is_kind(dtype))
     try:
         return read(text)
     except (ValueError, OverflowError):

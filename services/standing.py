@@ -45,8 +45,8 @@ class Worksite(Settings):
     job: str | None
 
 
-class Standing(Settings):
-    """How a sweep stands.
+class StandingFacts(Settings):
+    """How a sweep stands, as its process says.
 
     Attributes:
         doing: what is done with the runs.
@@ -75,6 +75,10 @@ class Standing(Settings):
     updated_at: datetime
     at: Worksite
     reason: str | None = None
+
+
+class Standing(StandingFacts):
+    """The same, from the store."""
 
     @property
     def alive(self) -> bool:

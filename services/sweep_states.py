@@ -75,9 +75,9 @@ def _state(submission: Submission | None, standing: Standing | None, alive: bool
     if submission is not None and submission.active:
         return submission.state, submission.reason  # pyright: ignore[reportReturnType] - of the active ones
     # Whoever said something last knows: a job may fail before its sweep says anything.
-    if submission is not None and submission.ended is not None:
-        if standing is None or submission.ended >= standing.started_at:
-            return _ENDED[submission.state], submission.reason
+    ended = None if submission is None else submission.ended
+    if submission is not None and ended is not None and (standing is None or ended >= standing.started_at):
+        return _ENDED[submission.state], submission.reason
     if standing is None:
         return "unknown", ""
     return "broken off" if standing.state == "running" else standing.state, standing.reason or ""

@@ -6,16 +6,18 @@ from importlib import metadata
 
 from fastapi import FastAPI
 
-from services.api import analyses, bundles, health, tables
+from services.api import analyses, bundles, health, schedules, sweeps, tables
 from services.api.context import Context
 from services.api.errors import HANDLERS, Faults
 from services.api.limits import guard
 from services.api.traffic import Traffic
 from services.serving import Serving, serving
 
-ROUTERS = (health.router, tables.router, bundles.router, analyses.router)
+ROUTERS = (health.router, tables.router, bundles.router, analyses.router, sweeps.router, schedules.router)
 
 TAGS = [
+    {"name": "sweeps", "description": "Sweeps: submitted, followed, stopped and resumed."},
+    {"name": "schedules", "description": "Sweeps at planned times."},
     {"name": "tables", "description": "What is stored, as tables: filtered, selected, sorted, page by page."},
     {"name": "runs", "description": "Single runs and the parts of their bundles."},
     {"name": "analyses", "description": "What stored runs tell, computed when it is asked for."},

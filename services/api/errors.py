@@ -153,8 +153,6 @@ def told(error: Exception) -> ApiError:
 
 
 def _of_framework(error: HTTPException) -> ApiError:
-    if isinstance(error.detail, dict):  # a route said it
-        return ApiError(error.detail["code"], error.detail["message"], error.headers)
     code = _CODES.get(error.status_code, "invalid_request" if error.status_code < 500 else "internal")
     message = {
         "not_found": "no such address: /openapi.json lists what there is",

@@ -56,9 +56,8 @@ def negotiate(accept: str | None) -> Format:
         ApiError: it allows none of them.
     """
     ranges = [_media_range(part) for part in (accept or "*/*").split(",")]
-    qualities = {name: _quality(media_type, ranges) for name, media_type in MEDIA_TYPES.items()}
-    best = max(qualities, key=lambda name: qualities[name])  # the first of equals
-    if qualities[best] <= 0:
+    best = max(MEDIA_TYPES, key=lambda form: _quality(MEDIA_TYPES[form], ranges))  # the first of equals
+    if not _quality(MEDIA_TYPES[best], ranges):
         raise ApiError(
             "not_acceptable",
             f"none of what the header Accept allows can be had: ask for {', '.join(MEDIA_TYPES.values())}",
@@ -68,9 +67,9 @@ def negotiate(accept: str | None) -> Format:
 
 def _media_range(text: str) -> tuple[str, float]:
     media_type, *parameters = (part.strip().lower() for part in text.split(";"))
-    stated = dict(part.partition("=")[::2] for part in parameters)
+    stated = [part.removeprefix("q=") for part in parameters if part.startswith("q=")]
     try:
-        quality = float(stated.get("q", "1"))
+        quality = float(stated[0]) if stated else 1.0
     except ValueError:
         quality = 0.0
     return media_type, quality if 0 <= quality <= 1 else 0.0

@@ -14,7 +14,7 @@ from services import occurrences, schedules
 from services.admission import admit
 from services.api.access import requires
 from services.api.context import Context, Here
-from services.api.errors import ApiError, documented
+from services.api.errors import COMMON, ApiError, documented
 from services.api.sweeps import AsSweep
 from services.errors import ScheduleError
 from services.leases import has_scheduler
@@ -22,12 +22,11 @@ from services.occurrences import Occurrence
 from services.schedules import LONGEST_GRACE, Overlap, RunOptions, Schedule, State
 from services.sweeps import NAME
 
-router = APIRouter(prefix="/api/v1/schedules", tags=["schedules"])
+router = APIRouter(prefix="/api/v1/schedules", tags=["schedules"], generate_unique_id_function=lambda route: route.name)
 
 MAX_WORKERS = 10_000
 MAX_HISTORY = 1000
-_ALWAYS = ("unauthorized", "forbidden", "invalid_request", "too_many_requests", "internal", "unavailable")
-_OF_ONE = (*_ALWAYS, "not_found")
+_OF_ONE = (*COMMON, "not_found")
 
 ScheduleName = Annotated[str, InPath(pattern=f"^{NAME}$", description="Of a schedule.", examples=["nightly"])]
 
@@ -102,7 +101,7 @@ class RunNowAnswer(_Body):
     is_new: bool
 
 
-@router.get("", responses=documented(*_ALWAYS), dependencies=[requires("read")])
+@router.get("", responses=documented(*COMMON), dependencies=[requires("read")])
 def list_schedules(context: Here) -> ScheduleList:
     """List the schedules, when they fire next, and what became of their last occurrences."""
     last = occurrences.latest(context.ledger)
@@ -114,7 +113,7 @@ def list_schedules(context: Here) -> ScheduleList:
     "",
     status_code=201,
     responses={200: {"model": ScheduleAnswer, "description": "It replaced one of this name."}}
-    | documented(*_ALWAYS, "invalid_sweep", "too_large", "unsupported_media_type"),
+    | documented(*COMMON, "invalid_sweep", "too_large", "unsupported_media_type"),
     dependencies=[requires("submit")],
 )
 def add_schedule(asked: ScheduleRequest, context: Here, response: Response) -> ScheduleAnswer:
@@ -176,14 +175,14 @@ def resume_schedule(name: ScheduleName, context: Here) -> ScheduleAnswer:
 
 
 @router.post("/{name}/run-now", status_code=202, responses=documented(*_OF_ONE), dependencies=[requires("submit")])
-def run_now(name: ScheduleName, context: Here) -> RunNowAnswer:
+def run_schedule_now(name: ScheduleName, context: Here) -> RunNowAnswer:
     """Ask for an occurrence now, of a paused schedule, too; it starts when none of it is running."""
     _look(context, name)
     return RunNowAnswer(name=name, is_new=occurrences.run_now(context.ledger, name, datetime.now(UTC)))
 
 
 @router.get("/{name}/history", responses=documented(*_OF_ONE), dependencies=[requires("read")])
-def get_history(
+def list_occurrences(
     name: ScheduleName,
     context: Here,
     limit: Annotated[int, Query(ge=1, le=MAX_HISTORY, description="Occurrences, the latest first.")] = 20,

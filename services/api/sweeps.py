@@ -17,19 +17,18 @@ from services import standing, submissions
 from services.admission import Admitted, admit
 from services.api.access import Caller, requires
 from services.api.context import Context, Here
-from services.api.errors import ApiError, documented
+from services.api.errors import COMMON, ApiError, documented
 from services.errors import ConflictError, NotStoredError, ServiceError
-from services.standing import Standing, counts_by_learner
+from services.standing import StandingFacts, counts_by_learner
 from services.submissions import Key, Submission
 from services.sweep_states import SweepStands, SweepState, all_stand, known, stands
 from services.sweeps import NAME, Sweep, parse_sweep
 
-router = APIRouter(prefix="/api/v1/sweeps", tags=["sweeps"])
+router = APIRouter(prefix="/api/v1/sweeps", tags=["sweeps"], generate_unique_id_function=lambda route: route.name)
 
 LOOK_SECONDS = 1.0
 LONGEST_STREAM_SECONDS = 3600.0  # then a follower asks anew, and shows a token that is valid still
 MAX_PAGE = 200
-_ALWAYS = ("unauthorized", "forbidden", "invalid_request", "too_many_requests", "internal", "unavailable")
 _EXAMPLE = {"name": "first-look", "datasets": ["iris"], "learners": ["svm", "glm-bayes"], "budget": "quick"}
 
 SweepName = Annotated[str, Path(pattern=f"^{NAME}$", description="Of a sweep or comparison.", examples=["first-look"])]
@@ -78,7 +77,7 @@ class SubmissionAnswer(_Answer):
     ended: datetime | None
 
 
-class StandingAnswer(Standing):
+class StandingAnswer(StandingFacts):
     """How a sweep stands, by what its process says."""
 
     alive: bool
@@ -149,7 +148,7 @@ Existing = Annotated[SweepStands, Depends(existing)]
 @router.post(
     "",
     status_code=202,
-    responses=documented(*_ALWAYS, "invalid_sweep", "conflict", "too_large", "unsupported_media_type"),
+    responses=documented(*COMMON, "invalid_sweep", "conflict", "too_large", "unsupported_media_type"),
     dependencies=[requires("submit")],
 )
 def submit_sweep(
@@ -177,7 +176,7 @@ def submit_sweep(
     return _accept(request, response, context, admit(definition, context.serving.data_roots), caller, key)
 
 
-@router.get("", responses=documented(*_ALWAYS), dependencies=[requires("read")])
+@router.get("", responses=documented(*COMMON), dependencies=[requires("read")])
 def list_sweeps(
     context: Here,
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE, description="Sweeps of a page.")] = 50,
@@ -193,7 +192,7 @@ def list_sweeps(
     )
 
 
-@router.get("/{name}", responses=documented(*_ALWAYS, "not_found"), dependencies=[requires("read")])
+@router.get("/{name}", responses=documented(*COMMON, "not_found"), dependencies=[requires("read")])
 def get_sweep(now: Existing, context: Here) -> SweepAnswer:
     """Say what a sweep asks for, how it stands, and what became of each learner's runs."""
     try:
@@ -211,7 +210,7 @@ def get_sweep(now: Existing, context: Here) -> SweepAnswer:
 
 
 @router.post(
-    "/{name}/stop", status_code=202, responses=documented(*_ALWAYS, "not_found"), dependencies=[requires("submit")]
+    "/{name}/stop", status_code=202, responses=documented(*COMMON, "not_found"), dependencies=[requires("submit")]
 )
 def stop_sweep(now: Existing, context: Here) -> StopAnswer:
     """Ask a sweep to stop; finished runs are kept. `stopping` is false where nothing is at work."""
@@ -225,7 +224,7 @@ def stop_sweep(now: Existing, context: Here) -> StopAnswer:
 @router.post(
     "/{name}/resume",
     status_code=202,
-    responses=documented(*_ALWAYS, "not_found", "conflict"),
+    responses=documented(*COMMON, "not_found", "conflict"),
     dependencies=[requires("submit")],
 )
 def resume_sweep(
@@ -248,7 +247,7 @@ def resume_sweep(
 @router.get(
     "/{name}/events",
     response_class=EventSourceResponse,
-    responses=documented(*_ALWAYS, "not_found"),
+    responses=documented(*COMMON, "not_found"),
     dependencies=[requires("read")],
 )
 async def follow_sweep(now: Existing, context: Here) -> AsyncIterator[ServerSentEvent]:

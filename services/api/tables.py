@@ -107,7 +107,7 @@ def _listed(text: str | None) -> tuple[str, ...]:
     return tuple(part.strip() for part in (text or "").split(",") if part.strip())
 
 
-Accept = Annotated[str | None, Header(description=f"One of {', '.join(MEDIA_TYPES.values())}; JSON by default.")]
+Accept = Annotated[str | None, Header(include_in_schema=False)]  # OpenAPI has it in the types of answers
 
 
 def read(context: Context, query: Query, accept: str | None, known: str | None) -> Response:

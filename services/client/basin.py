@@ -244,6 +244,8 @@ class Basin:
         sort: Columns,
         limit: int | None,
     ) -> "pl.DataFrame":
+        if limit is not None and limit < 0:
+            raise BasinError("invalid_query", f"limit {limit}: expected a number of rows, or None for all of them")
         conditioned = conditions(fixed, where)
         return self._backend.rows(Asked(_known(table), conditioned, _names(select), _names(sort), limit, sweep))
 

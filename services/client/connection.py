@@ -183,9 +183,9 @@ def _checked(url: str) -> str:
     try:
         parsed = httpx.URL(url)
     except httpx.InvalidURL as error:
-        raise BasinError("invalid_request", f"{url!r} is not a URL ({error}): expected http://HOST:PORT") from None
+        raise BasinError("invalid_request", f"that is not a URL ({error}): expected http://HOST:PORT") from None
     if parsed.scheme not in ("http", "https") or not parsed.host:
-        raise BasinError("invalid_request", f"{url!r} names no server: expected http://HOST:PORT")
+        raise BasinError("invalid_request", "the URL names no server: expected http://HOST:PORT")
     if parsed.userinfo:
         raise BasinError("invalid_request", "the URL has a secret in it: give the token by token= or BASIN_TOKEN")
     return str(parsed.copy_with(query=None, fragment=None)).rstrip("/")

@@ -129,9 +129,11 @@ class Remote:
             try:
                 for event, data in self._connection.events(f"/sweeps/{_quoted(name)}/events"):
                     failures, seen = 0, _after(seen, event, json.loads(data))
-                    yield seen
                     if not seen.active:
+                        yield seen
                         return
+                    if seen.state != "unknown":
+                        yield seen
             except BasinError as error:
                 if error.code != "unavailable" or failures == ATTEMPTS - 1:
                     raise

@@ -25,6 +25,9 @@ def read(spec: Spec) -> "Sweep | Mapping[str, Any]":
 
     if isinstance(spec, Sweep):
         return spec
+    if not isinstance(spec, str | Path):
+        kind = type(spec).__name__
+        raise BasinError("invalid_sweep", f"a {kind} is no sweep: give a mapping, the path of a sweep file, or a Sweep")
     try:
         return read_sweep(Path(spec))
     except SpecError as error:

@@ -19,8 +19,8 @@ from services.errors import StoreError
 from services.execution import carry_out
 from services.learners import presets
 from services.plans import MEMBERS, datasets_of, load_datasets, n_packs, outlook, plan
-from services.standing import counts_by_learner
 from services.runner import Outcome
+from services.standing import counts_by_learner
 from services.store import Store, writing
 from services.sweeps import MEASURES, Data, Sweep, parse_sweep
 from services.varying import variants

@@ -21,7 +21,7 @@ def assert_same(reading: Store, location: str | Path) -> None:
     assert_frame_equal(reading.runs().collect().sort("run_key"), plain.runs().collect().sort("run_key"))
 
 
-@pytest.mark.parametrize("held", [0, 300_000])
+@pytest.mark.parametrize("held", [0, 200_000])
 def test_what_is_committed_is_seen_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held: int) -> None:
     monkeypatch.setattr(reader, "HELD_RUNS", held)
     lost = factories.request(7)
