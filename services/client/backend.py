@@ -2,20 +2,19 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import polars as pl
 
-from models.result import Status
-from services.document import Document
-from services.geometry.document import GeometryDocument
 from services.schemas import TIME
-from services.standing import Standing
 
 if TYPE_CHECKING:
     import altair as alt
 
     from services.bundles import Bundle
+    from services.document import Document
+    from services.geometry.document import GeometryDocument
+    from services.standing import Standing
     from services.sweeps import Sweep
 
 SWEEPS = {
@@ -25,7 +24,10 @@ SWEEPS = {
     "ended": pl.Int64,
     "updated": TIME,
 }
-LEARNERS = {"learner": pl.String, "runs": pl.Int64, **dict.fromkeys(get_args(Status), pl.Int64)}
+LEARNERS = {
+    "learner": pl.String,
+    **dict.fromkeys(("runs", "finished", "diverged", "failed", "stopped"), pl.Int64),
+}
 
 type Change = Literal["pause", "resume", "run-now", "remove"]
 type Where = str | Sequence[str] | Mapping[str, Any]
@@ -66,7 +68,7 @@ class Stands(NamedTuple):
     state: str
     reason: str
     active: bool
-    standing: Standing | None
+    standing: "Standing | None"
 
 
 class Submitted(NamedTuple):
@@ -182,19 +184,19 @@ class Backend(Protocol):
         """The same, read when it is collected, and no more of it than that takes."""
         ...
 
-    def comparisons(self, sweep: str, dataset: str | None) -> list[Document]:
+    def comparisons(self, sweep: str, dataset: str | None) -> "list[Document]":
         """The comparison of a sweep on each of its datasets, or on one."""
         ...
 
-    def comparison_figures(self, sweep: str, document: Document) -> "Mapping[str, alt.TopLevelMixin]":
+    def comparison_figures(self, sweep: str, document: "Document") -> "Mapping[str, alt.TopLevelMixin]":
         """The charts of a comparison by name."""
         ...
 
-    def geometry(self, sweep: str) -> GeometryDocument:
+    def geometry(self, sweep: str) -> "GeometryDocument":
         """What a sweep's geometry says."""
         ...
 
-    def geometry_figures(self, document: GeometryDocument, dataset: str) -> "Mapping[str, alt.TopLevelMixin]":
+    def geometry_figures(self, document: "GeometryDocument", dataset: str) -> "Mapping[str, alt.TopLevelMixin]":
         """The charts of a sweep's geometry on one dataset by name."""
         ...
 

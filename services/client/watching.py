@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from services.client.backend import Stands
 from services.formatting import format_seconds, printable
-from services.standing import Standing
 
 if TYPE_CHECKING:
     from rich.progress import Progress
+
+    from services.standing import Standing
 
 LINE_SECONDS = 5.0
 
@@ -54,7 +55,7 @@ def words(stands: Stands) -> str:
     return printable(f"{stands.state}: {'; '.join(parts)}" if parts else stands.state)
 
 
-def _progress(standing: Standing, active: bool) -> list[str]:
+def _progress(standing: "Standing", active: bool) -> list[str]:
     what = "requests measured" if standing.doing == "measuring" else "runs"
     return [
         f"{_done(standing):,} of {standing.runs:,} {what}",
@@ -66,7 +67,7 @@ def _progress(standing: Standing, active: bool) -> list[str]:
     ]
 
 
-def _done(standing: Standing) -> int:
+def _done(standing: "Standing") -> int:
     """How many of its runs are there, whether they were fitted now or before."""
     return standing.reused + sum(standing.ended.values())
 
