@@ -88,7 +88,11 @@ def _rows(document: Document, columns: Sequence[Column]) -> list[Row]:
     learners = document.learners
     best = {c.metric: _shown_best(c, learners, document.comparisons) for c in columns if c.metric is not None}
     return [
-        Row(each.name, _marks(each), tuple(_entry(c.of(each), best.get(c.metric) == each.name) for c in columns))
+        Row(
+            each.name,
+            _marks(each),
+            tuple(_entry(c.of(each), c.metric is not None and best.get(c.metric) == each.name) for c in columns),
+        )
         for each in learners
     ]
 

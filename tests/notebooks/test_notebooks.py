@@ -34,7 +34,7 @@ def executed(path: Path, tmp_path: Path, cache: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     notebook = nbformat.read(path, as_version=4)
     (tmp_path / "work").mkdir()
-    NotebookClient(notebook, timeout=240, resources={"metadata": {"path": str(tmp_path / "work")}}).execute()
+    NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(tmp_path / "work")}}).execute()
     return notebook
 
 
