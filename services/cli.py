@@ -12,21 +12,10 @@ from cluster.errors import ClusterError
 from services.commands import (
     compare,
     data,
-from services.commands import (
-    compare,
-    data,
     export,
     geometry,
     learners,
     reproduce,
-    schedule,
-    schema,
-    serve,
-    stored,
-    submit,
-    sweep,
-    token,
-)
     schedule,
     schema,
     serve,
@@ -75,11 +64,8 @@ app.command()(geometry.measure)
 app.command()(geometry.geometry)
 app.command()(geometry.audit)
 app.command()(stored.results)
-<<<<<<< HEAD
 app.add_typer(export.app, name="export")
-=======
 app.command()(reproduce.reproduce)
->>>>>>> h/five-a
 app.command("learners")(learners.list_learners)
 app.add_typer(data.app, name="data")
 app.add_typer(stored.app, name="store")

@@ -1,5 +1,6 @@
 """`basin export`: what is stored, for other programs and for papers."""
 
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -67,15 +68,15 @@ def table(
       basin export table compare-digits-quick --format latex --to digits.tex
 
     A number is bold where its learner is shown to be better than every other one on the dataset, paired on the same
-    rows and splits, after Holm's correction; the best number alone is not enough. LaTeX needs the package booktabs.
+    rows and splits, after Holm's correction; the best number alone is not enough. A learner whose settings vary is
+    compared at its best configuration by the log score on validation rows. LaTeX needs the package booktabs.
     """
     check_outputs(to)
-    from services.exports.leaderboard import render
+    from services.exports.leaderboard import leaderboard
     from services.files import written_aside
-    from services.leaderboards import leaderboards
     from services.store import Store
 
-    text = render(leaderboards(Store(store or settings().store), sweep), sweep, form)
+    text = leaderboard(Store(store or settings().store), sweep, form)
     if to is None:
         typer.echo(text, nl=False)
         return
@@ -106,7 +107,7 @@ def mlflow(
     from services.store import Store
 
     opened = Store(store or settings().store)
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
         bar = progress.add_task("runs", total=None)
         done = export_runs(opened, sweep, tracking, lambda n, of: progress.update(bar, completed=n, total=of))
     tell(

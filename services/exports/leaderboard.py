@@ -6,9 +6,11 @@ from typing import Literal, NamedTuple
 
 from models.comparison.criteria import criterion
 from models.comparison.verdict import Trust, posterior_faults
-from services.document import Comparison, Estimate, LearnerResult
+from services.comparisons import compare_stored
+from services.document import Comparison, Document, Estimate, LearnerResult, gather_warnings
+from services.errors import StoreError
 from services.formatting import MISSING, format_estimate, printable
-from services.leaderboards import Leaderboard
+from services.store import Store
 
 Format = Literal["markdown", "latex"]
 
@@ -54,27 +56,43 @@ _COLUMNS = (
 )
 
 
-def render(boards: Sequence[Leaderboard], sweep: str, form: Format) -> str:
+def leaderboard(store: Store, sweep: str, form: Format) -> str:
+    """The table of a stored sweep, as `render` writes it.
+
+    Raises:
+        StoreError: there is no such sweep, or none of its runs is stored.
+    """
+    documents = [found.document for found in compare_stored(store, sweep)]
+    if not documents:
+        raise StoreError(f"no run of sweep {sweep!r} is stored: `basin sweep resume {sweep}` fits them")
+    return render(documents, sweep, form)
+
+
+def render(documents: Sequence[Document], sweep: str, form: Format) -> str:
     """A table with a row for each learner, grouped by dataset, and notes on what it shows.
 
     Each entry is an estimate ± its standard error, in digits that the error allows. One is bold where its learner is
     shown to be better than every other one on the dataset, paired on the same rows and splits, after Holm's correction:
     the best number alone is not enough.
     """
-    columns = [c for c in _COLUMNS if any(_known(c.of(each)) for board in boards for each in board.summary.learners)]
-    groups = [(board.dataset, _rows(board, columns)) for board in boards]
-    return (_latex if form == "latex" else _markdown)(sweep, columns, groups, _notes(boards, groups))
+    columns = [c for c in _COLUMNS if any(_known(c.of(each)) for document in documents for each in document.learners)]
+    groups = [(document.dataset.name, _rows(document, columns)) for document in documents]
+    return (_latex if form == "latex" else _markdown)(sweep, columns, groups, _notes(documents, groups))
 
 
 def _known(estimate: Estimate | None) -> bool:
     return estimate is not None and estimate.value is not None
 
 
-def _rows(board: Leaderboard, columns: Sequence[Column]) -> list[Row]:
-    learners = board.summary.learners
-    best = {c.metric: _shown_best(c, learners, board.summary.comparisons) for c in columns if c.metric is not None}
+def _rows(document: Document, columns: Sequence[Column]) -> list[Row]:
+    learners = document.learners
+    best = {c.metric: _shown_best(c, learners, document.comparisons) for c in columns if c.metric is not None}
     return [
-        Row(each.name, _marks(each), tuple(_entry(c.of(each), best.get(c.metric) == each.name) for c in columns))
+        Row(
+            each.name,
+            _marks(each),
+            tuple(_entry(c.of(each), c.metric is not None and best.get(c.metric) == each.name) for c in columns),
+        )
         for each in learners
     ]
 
@@ -108,9 +126,9 @@ def _marks(learner: LearnerResult) -> tuple[int, ...]:
     return tuple(marks)
 
 
-def _notes(boards: Sequence[Leaderboard], groups: Sequence[tuple[str, list[Row]]]) -> list[tuple[int | None, str]]:
-    """What holds for the whole table, and then what each mark means that it has."""
-    numbers = list(dict.fromkeys((board.splits, board.seeds) for board in boards))
+def _notes(documents: Sequence[Document], groups: Sequence[tuple[str, list[Row]]]) -> list[tuple[int | None, str]]:
+    """What holds for the whole table, which configurations it is of, and what each mark means that it has."""
+    numbers = dict.fromkeys((document.invocation.splits, document.invocation.seeds) for document in documents)
     times = " or ".join(
         f"{splits} split{'' if splits == 1 else 's'} × {seeds} seed{'' if seeds == 1 else 's'}"
         for splits, seeds in numbers
@@ -129,7 +147,18 @@ def _notes(boards: Sequence[Leaderboard], groups: Sequence[tuple[str, list[Row]]
         _PARTIAL: "Not all of its runs finished; the scores are of those that did.",
     }
     used = {mark for _, rows in groups for row in rows for mark in row.marks}
-    return [(None, said), *((mark, text) for mark, text in meanings.items() if mark in used)]
+    chosen = dict.fromkeys(text for document in documents for text in _of_the_whole(document))
+    return [
+        (None, said),
+        *((None, f"{text}.") for text in chosen),
+        *((mark, text) for mark, text in meanings.items() if mark in used),
+    ]
+
+
+def _of_the_whole(document: Document) -> list[str]:
+    """Warnings of the comparison as a whole, such as which configuration of a learner it is of."""
+    own = set(gather_warnings(document.learners))
+    return [text for text in document.warnings if text not in own]
 
 
 # --- Markdown ---------------------------------------------------------------------------------------------------------
@@ -169,7 +198,7 @@ def _markdown(
             marks = "".join(_SIGNS[mark] for mark in row.marks)
             lines.append(line([escape_markdown(row.name) + marks, *map(cell, row.entries)]))
     for mark, text in notes:
-        lines += ["", f"{_SIGNS[mark]} {text}" if mark else text]
+        lines += ["", f"{_SIGNS[mark]} {text}" if mark else escape_markdown(text)]
     return "\n".join(lines) + "\n"
 
 
@@ -219,10 +248,9 @@ def _latex(
             text += f" \\pm {_latex_number(entry.error)}"
         return f"{{\\boldmath${text}$}}" if entry.best else f"${text}$"
 
-    about = f"{sweep}: {', '.join(dataset for dataset, _ in groups)}. "
-    caption = " ".join(
-        [escape_latex(about + notes[0][1]), *(f"{_DAGGERS[mark]}{escape_latex(text)}" for mark, text in notes if mark)]
-    )
+    about = f"{sweep}: {', '.join(dataset for dataset, _ in groups)}."
+    marked = (f"{_DAGGERS[mark] if mark else ''}{escape_latex(text)}" for mark, text in notes)
+    caption = " ".join([escape_latex(about), *marked])
     lines = [
         "% \\usepackage{booktabs}",
         "\\begin{table}",

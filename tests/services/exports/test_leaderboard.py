@@ -7,18 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from services.exports.leaderboard import escape_latex, escape_markdown, render
+from services.errors import StoreError
+from services.exports.leaderboard import escape_latex, escape_markdown, leaderboard, render
 from services.formatting import format_estimate
-from services.leaderboards import Leaderboard
-from services.summary import Summary
 from tests.services.documents import digits_document, real_document
+from tests.services.stored import net, request, result
+from tests.services.sweeps import Member, put_sweep
 
 HOSTILE = "a_b & 50% $x$ {y} #1 \\cmd | ~^<b>*`[z](w)\x1b"
-
-
-def board(document, **changes) -> Leaderboard:
-    summary = Summary(document.learners, document.comparisons, document.verdict)
-    return Leaderboard(document.dataset.name, document.task, 3, 1, summary)._replace(**changes)
 
 
 def decided(document, winner: str, but_for: str | None = None):
@@ -41,7 +37,7 @@ def cells(text: str, learner: str) -> list[str]:
 
 def test_every_learner_has_a_row_with_its_estimates_in_the_digits_of_their_errors() -> None:
     document = digits_document()
-    text = render([board(document)], "s", "markdown")
+    text = render([document], "s", "markdown")
     for learner in document.learners:
         if learner.name in ("convnet", "bnn-nuts"):
             continue
@@ -56,8 +52,8 @@ def test_every_learner_has_a_row_with_its_estimates_in_the_digits_of_their_error
 def test_the_best_is_bold_only_if_it_is_shown_to_beat_every_other_learner(form) -> None:
     bold = "**-0.069" if form == "markdown" else "\\boldmath$-0.069"
     document = digits_document()
-    assert bold in render([board(decided(document, "svm"))], "s", form)
-    almost = render([board(decided(document, "svm", but_for="mlp-adam"))], "s", form)
+    assert bold in render([decided(document, "svm")], "s", form)
+    almost = render([decided(document, "svm", but_for="mlp-adam")], "s", form)
     assert bold not in almost
     assert "-0.069" in almost
 
@@ -80,25 +76,25 @@ def test_the_lowest_rmse_is_the_best_one() -> None:
             sorted(document.learners, key=lambda e: e.name != "bnn-nuts"), (50.0, 60.0, 70.0), strict=True
         )
     ]
-    text = render([board(document.model_copy(update={"learners": tuple(learners)}))], "s", "markdown")
+    text = render([document.model_copy(update={"learners": tuple(learners)})], "s", "markdown")
     assert "**50.0 ± 1.9**" in text
     assert "RMSE ↓" in text
     assert "accuracy" not in text
 
 
 def test_a_posterior_that_failed_its_checks_and_missing_runs_are_marked() -> None:
-    text = render([board(digits_document())], "s", "markdown")
+    text = render([digits_document()], "s", "markdown")
     assert "| bnn-nuts† |" in text
     assert "| convnet‡ |" in text
     assert "| glm-bayes |" in text
     assert "† Its posterior failed a check" in text
     assert "‡ Not all of its runs finished" in text
     sound = digits_document(learners=[e for e in digits_document().learners if e.name == "svm"])
-    assert "†" not in render([board(sound)], "s", "markdown")
+    assert "†" not in render([sound], "s", "markdown")
 
 
 def test_datasets_are_groups_with_the_columns_that_any_of_them_needs() -> None:
-    text = render([board(digits_document()), board(real_document())], "s", "markdown")
+    text = render([digits_document(), real_document()], "s", "markdown")
     assert text.index("| *digits* |") < text.index("| svm |") < text.index("| *diabetes* |")
     assert "accuracy ↑ | RMSE ↓" in text
 
@@ -107,7 +103,7 @@ def test_datasets_are_groups_with_the_columns_that_any_of_them_needs() -> None:
 def test_rows_have_as_many_cells_as_the_head_whatever_the_names_are(form) -> None:
     document = digits_document()
     learners = (document.learners[0].model_copy(update={"name": HOSTILE}), *document.learners[1:])
-    text = render([board(document.model_copy(update={"learners": learners}), dataset=HOSTILE)] * 2, "s", form)
+    text = render([document.model_copy(update={"learners": learners})] * 2, "s", form)
     separator = r"(?<!\\)\|" if form == "markdown" else r"(?<!\\)&"
     lines = [line for line in text.splitlines() if line.startswith("|") or line.endswith("\\\\")]
     counts = {len(re.findall(separator, line)) for line in lines if "multicolumn" not in line}
@@ -130,19 +126,19 @@ def test_large_numbers_are_mathematics_in_latex() -> None:
     document = real_document()
     first = document.learners[0]
     gap = first.gap.model_copy(update={"value": -12345.6, "standard_error": 3.2})
-    tiny = first.parts.test.log_score.model_copy(update={"value": 2.5e7, "standard_error": 1e3})
-    test = first.parts.test.model_copy(update={"log_score": tiny})
+    huge = first.parts.test.log_score.model_copy(update={"value": 2.5e7, "standard_error": 0.0})
+    test = first.parts.test.model_copy(update={"log_score": huge})
     changed = first.model_copy(update={"gap": gap, "parts": first.parts.model_copy(update={"test": test})})
-    text = render([board(document.model_copy(update={"learners": (changed,)}))], "s", "latex")
-    assert "$-12{,}345.6 \\pm 3.2$" in text
-    assert "\\times 10^{7}" in text or "25{,}000{,}000" in text
+    text = render([document.model_copy(update={"learners": (changed,)})], "s", "latex")
+    assert "$-12{,}346 \\pm 3.2$" in text
+    assert "$2.500 \\times 10^{7}$" in text
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
 def test_latex_compiles(tmp_path: Path) -> None:
     document = decided(digits_document(), "svm")
     learners = (*document.learners, document.learners[0].model_copy(update={"name": HOSTILE}))
-    table = render([board(document.model_copy(update={"learners": learners})), board(real_document())], "s_1", "latex")
+    table = render([document.model_copy(update={"learners": learners}), real_document()], "s_1", "latex")
     (tmp_path / "t.tex").write_text(
         f"\\documentclass{{article}}\\usepackage{{booktabs}}\\begin{{document}}\n{table}\\end{{document}}\n"
     )
@@ -154,3 +150,30 @@ def test_latex_compiles(tmp_path: Path) -> None:
         text=True,
     )
     assert done.returncode == 0, done.stdout[-2000:]
+
+
+def runs(learner, level: float, **varied) -> list[Member]:
+    """Of a learner on four splits."""
+    asked = [request(learner, split) for split in range(4)]
+    return [Member(each, result(each, level), varied=varied) for each in asked]
+
+
+def test_a_stored_sweep_is_shown_by_its_best_configurations_and_says_which(tmp_path: Path) -> None:
+    members = [
+        *runs(net("a", learning_rate=0.1), -0.9, **{"inference.learning_rate": 0.1}),
+        *runs(net("a", learning_rate=1.0), -0.3, **{"inference.learning_rate": 1.0}),
+        *runs(net("b"), -2.0),
+    ]
+    text = leaderboard(put_sweep(tmp_path, "s", members), "s", "markdown")
+    assert text.startswith(
+        "**s**: made-up\n\n| learner | test log score ↑ | accuracy ↑ | calibration error ↓ | gap |\n"
+    )
+    assert [line.split()[1] for line in text.splitlines() if line.startswith("| ")] == ["learner", "---", "a", "b"]
+    assert cells(text, "a ")[1].startswith("**-0.")
+    assert "a: compared at learning\\_rate 1.0, the best of its 2 configurations" in text
+
+
+def test_a_sweep_without_stored_runs_says_what_to_do(tmp_path: Path) -> None:
+    store = put_sweep(tmp_path, "s", [Member(request(net("a")), None)])
+    with pytest.raises(StoreError, match="no run of sweep 's' is stored: `basin sweep resume s` fits them"):
+        leaderboard(store, "s", "latex")
