@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(shell sha256sum requirements/dev.lock 2>/dev/null | cut -c1-16)
 DATASET ?= digits
 
-.PHONY: compare test lint types layers tests notebooks bench lock clean help
+.PHONY: compare test lint types layers tests rest-tests ray-tests notebooks bench lock clean help
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -27,9 +27,20 @@ types: $(STAMP)
 layers: $(STAMP)
 	$(BIN)/lint-imports
 
-# Three processes on two cores: those of the tests that start Ray wait much of the time, and have one to themselves.
+# What starts Ray waits much of the time: it runs beside the rest, one test after the other.
 tests: $(STAMP)
-	$(BIN)/pytest $(or $(ARGS),--numprocesses 3 --max-worker-restart 0 --dist loadgroup)
+ifdef ARGS
+	$(BIN)/pytest $(ARGS)
+else
+	+$(MAKE) --no-print-directory --jobs 2 --keep-going --output-sync=line rest-tests ray-tests
+endif
+
+RAY_TESTS := tests/acceptance tests/cluster tests/notebooks
+rest-tests:
+	$(BIN)/pytest --numprocesses 2 --max-worker-restart 0 --dist loadfile $(RAY_TESTS:%=--ignore %)
+
+ray-tests:
+	$(BIN)/pytest $(RAY_TESTS)
 
 notebooks: $(STAMP)  ## execute the notebooks, each from clean
 	$(BIN)/pytest tests/notebooks

@@ -28,16 +28,6 @@ if TYPE_CHECKING:
     from tests.head import Head
 
 
-ALONE = ("acceptance", "cluster", "notebooks")  # they start Ray, and kill things: one of them at a time
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where several processes run the tests, a file's go to one of them, and those of `ALONE` all to the same."""
-    for item in items:
-        file = item.path.relative_to(item.config.rootpath)
-        item.add_marker(pytest.mark.xdist_group("alone" if file.parts[1] in ALONE else str(file)))
-
-
 @pytest.fixture(scope="session")
 def basin_data() -> Path:
     """The folder of real data sets; tests that need it are skipped where BASIN_DATA does not name it."""
