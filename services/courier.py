@@ -90,17 +90,25 @@ class Courier:
             self._bring_on(waiting)
 
     def _bring_on(self, waiting: Sequence[Submission]) -> None:
+        try:
+            jobs = self._jobs()
+        except ClusterError:
+            for each in waiting:
+                self._put_off(each)
+            raise
         troubles: list[ClusterError] = []
         for each in waiting:
             try:
-                jobs = self._jobs()
                 self._see_to(jobs, each, jobs.find(each.job_id))
             except ClusterError as error:  # one that the cluster refuses holds up no other
+                self._put_off(each)
                 troubles.append(error)
-                if each.state == "accepted":
-                    self._note(each, "accepted", WAITING)
         if troubles:
             raise troubles[0]
+
+    def _put_off(self, submission: Submission) -> None:
+        if submission.state == "accepted":
+            self._note(submission, "accepted", WAITING)
 
     def _see_to(self, jobs: "Jobs", submission: Submission, job: "Job | None") -> None:
         if job is not None:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
+from itertools import chain, repeat
 from pathlib import Path
 
 import pytest
@@ -110,7 +111,7 @@ def test_what_is_asked_to_stop_before_it_is_handed_over_never_is(ledger: Ledger,
 
 def test_a_cluster_that_is_away_delays_and_loses_nothing(ledger: Ledger, head: Head, told: Path):
     accepted(ledger, "courier-away")
-    addresses = iter(["http://127.0.0.1:1", head.address])
+    addresses = chain(["http://127.0.0.1:1"], repeat(head.address))
     works = Courier(ledger, str(told.parent / "store"), lambda: Jobs(next(addresses)))
     with pytest.raises(ClusterError):
         works.tick()
