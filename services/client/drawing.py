@@ -16,10 +16,13 @@ def comparison_figures(store: Store, sweep: str, document: Document) -> "Mapping
     from services.comparisons import compared
     from services.evidence import gather
     from services.figures import figures
+    from services.queries import KEYS
     from services.summary import collect
 
     _, members = store.sweep(sweep)
     rows = collect(store, compared(store, members.filter(fingerprint=document.dataset.fingerprint)))
+    # A store's rows come as they were written and a server's by their keys: charts are not to tell them apart.
+    rows = rows._replace(geometry=rows.geometry.sort(KEYS["geometry"]), metrics=rows.metrics.sort(KEYS["metrics"]))
     names = [learner.name for learner in document.learners]
     return figures(document, gather(store, rows, names, document.task))
 
