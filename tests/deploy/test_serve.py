@@ -2,17 +2,20 @@
 
 import importlib
 
-from ray import serve
-from ray.serve.schema import ServeDeploySchema
+import pytest
 
-from cluster.serve import Options, build
 from tests.deploy.project import ROOT, read_yaml
 
 CONFIG = read_yaml(ROOT / "deploy" / "serve.yaml")
 (APPLICATION,) = CONFIG["applications"]
 
+# Ray Serve's own, of its use of pydantic, when it is imported: so that is done within the tests.
+pytestmark = pytest.mark.filterwarnings("ignore:Using extra keyword arguments on `Field` is deprecated")
+
 
 def test_ray_serve_takes_it_and_knows_every_field():
+    from ray.serve.schema import ServeDeploySchema
+
     found = ServeDeploySchema.model_validate(CONFIG)
     assert [application.name for application in found.applications] == ["basin"]
     # The schema lets unknown fields pass, so that a misspelt one would do nothing.
@@ -25,6 +28,10 @@ def test_ray_serve_takes_it_and_knows_every_field():
 
 
 def test_what_it_names_is_there():
+    from ray import serve
+
+    from cluster.serve import Options, build
+
     module, _, function = APPLICATION["import_path"].partition(":")
     assert getattr(importlib.import_module(module), function) is build
     module, _, function = Options(**APPLICATION["args"]).application.partition(":")
