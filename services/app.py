@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -106,7 +107,9 @@ def crew(place: Workplace, waiting: Mapping[str, str]) -> Iterator[Crew]:
     from services.progress import ProgressView
 
     n_workers = place.workers if place.workers is not None else min(os.cpu_count() or 1, max(1, len(waiting)))
-    view = ProgressView(waiting, Console(stderr=True), gpus=place.resources.gpus)
+    # FORCE_COLOR, which notebooks and some CI set, asks for colours and not for bars that are drawn over and over.
+    console = Console(stderr=True, force_terminal=sys.stderr.isatty())
+    view = ProgressView(waiting, console, gpus=place.resources.gpus)
     with _executor(place, n_workers if waiting else 0) as executor, terminable(), view:
         try:
             yield Crew(executor, view.consume, max(1, n_workers), view.tally)

@@ -94,7 +94,7 @@ class ProgressView:
             task = self._bars.add_task(words, total=event.total, count=count, phase=event.phase, visible=shown)
             self._running[event.run_key] = task
         elif self._task(task).fields["phase"] != event.phase:
-            self._bars.reset(task, total=event.total, phase=event.phase)
+            self._bars.reset(task, total=event.total, count=count, phase=event.phase)  # with all fields, or it has none
         self._bars.update(task, completed=event.done, total=event.total, count=count)
 
     def _forget(self, run_key: str) -> None:

@@ -83,6 +83,17 @@ def test_nothing_to_do_says_nothing():
     assert lines_of([], {}) == []
 
 
+def test_a_terminal_shows_every_phase_that_a_run_goes_through():
+    out = io.StringIO()
+    console = Console(file=out, width=120, force_terminal=True, color_system=None)
+    with ProgressView(RUNS, console) as view:
+        for event in (begun("k0"), draws(100, phase="warm-up"), draws(7)):
+            view.consume(event)
+            view._bars.refresh()  # as it does by itself, ten times a second
+    shown = out.getvalue()
+    assert shown.index("starting") < shown.index("100/400 warm-up") < shown.index("7/400 draws")
+
+
 def test_a_terminal_shows_bars_for_all_runs_and_each_running_one():
     out, clock = io.StringIO(), Clock()
     console = Console(file=out, width=120, force_terminal=True, color_system=None)
