@@ -12,6 +12,7 @@ from services.api.errors import HANDLERS, Faults
 from services.api.limits import guard
 from services.api.traffic import Traffic
 from services.serving import Serving, serving
+from services.web.routes import pages
 
 ROUTERS = (health.router, tables.router, bundles.router, analyses.router, sweeps.router, schedules.router)
 
@@ -49,6 +50,7 @@ def create_application(settings: Serving) -> FastAPI:
     app.state.registry = health.registry_of(context)
     for router in ROUTERS:
         app.include_router(router)
+    app.include_router(pages())
     # The last one sees a request first.
     app.add_middleware(Faults)
     app.add_middleware(Traffic, registry=app.state.registry)

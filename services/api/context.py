@@ -25,12 +25,14 @@ class Context:
         serving: the settings.
         answers: what was computed for answers, by what it was computed from.
         directories: of bundles, by their names.
+        fragments: parts of pages, likewise by what they were made from.
     """
 
     def __init__(self, serving: Serving) -> None:
         self.serving = serving
         self.answers: Cache[Answer] = Cache(serving.limits.cache_bytes)
         self.directories: Cache[Directory] = Cache(KEPT_PARTS)
+        self.fragments: Cache[str] = Cache(serving.limits.cache_bytes)
         self._opening = threading.RLock()
 
     @property
