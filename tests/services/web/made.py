@@ -137,11 +137,3 @@ def _measurement(asked: RunRequest, runs: list[tuple[RunRequest, RunResult]]) ->
         seconds=Seconds(1.0, 0.5, 0.0),
         device="cpu",
     )
-
-
-def add_many(path: Path, n: int) -> None:
-    """As many runs more that ended badly, which is fast to store."""
-    with writing(path) as writer:
-        for seed in range(n):
-            asked = request(net("many"), seed=seed)
-            writer.put(Record(asked, ended(asked, "diverged", "made up"), "made-up", "many", PROVENANCE, STORED_AT, 0))

@@ -32,7 +32,7 @@ def test_faults_have_their_paths() -> None:
         ("!!python/object/apply:os.system ['true']", "line 1, column 1", "could not determine a constructor"),
         ("- 1", "", "expected a mapping"),
         ("name: x\ndatasets: [../../etc/passwd.csv]\n", "", "name no files"),
-        ("name: x\ndatasets: ['http://169.254.169.254/x.csv']\n", "", ""),
+        ("name: x\ndatasets: ['http://169.254.169.254/x.csv']\n", "", "nothing is fetched"),
         ("name: x\ndatasets: [nope]\n", "", "no data set 'nope'"),
         (b"\xff\xfe\x00", "", "UTF-8"),
         ("#" * (LARGEST + 1), "", "are taken"),
