@@ -128,10 +128,12 @@ def stop_hopeless(
             if run.run_key in unfinished and run.run_key not in outcome.failed
         ]
         outcome.stopped |= {run.run_key for run, _ in behind}
+        untold = []
         for run, why in behind:
             if run.run_key in before:
                 on_event(Result(run.run_key, replace(failure(run.run_key, why), status="stopped")))
-        untold = [(run, why) for run, why in behind if run.run_key not in before]
+            else:
+                untold.append((run, why))
         # A driver that was cut off here knew their losses, and what they reached only they know.
         reached |= climb([run.run_key for run, _ in untold if run.run_key not in reached], rung_of)
         for run, why in untold:

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,8 +15,9 @@ from services.commands.outputs import check_outputs, write_json, writing_output
 from services.settings import settings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
+    from models.dataset import Dataset
     from models.geometry.catalogue import Ask
     from models.geometry.paths import Paths
     from services.store import Writer
@@ -79,6 +81,7 @@ def measure(
     asked = None if measures is None else parse_measures(measures)
     from models.geometry.paths import Paths
     from services.measuring import wanted
+    from services.plans import datasets_of
     from services.standing import check_idle
 
     with store_of(place) as writer:
@@ -86,16 +89,25 @@ def measure(
         check_idle(writer, sweep)
         if paths is not None:
             connections = (connections or Paths()) if paths else None
-        done = take_measures(place, writer, sweep, own if asked is None else asked, connections, draws)
+        datasets = partial(datasets_of, writer, sweep, place.cache)
+        done = take_measures(place, writer, sweep, datasets, own if asked is None else asked, connections, draws)
     tell(f"Next: basin geometry {sweep}{again(store=store)}")
     if not done:
         raise typer.Exit(1)
 
 
 def take_measures(
-    place: Workplace, writer: "Writer", sweep: str, asks: "Sequence[Ask]", paths: "Paths | None", draws: int
+    place: Workplace,
+    writer: "Writer",
+    sweep: str,
+    datasets: "Callable[[], Mapping[str, Dataset]]",
+    asks: "Sequence[Ask]",
+    paths: "Paths | None",
+    draws: int,
 ) -> bool:
     """Measure what the store lacks, at `draws` draws of each posterior. Returns whether anything could be measured.
+
+    `datasets`, by fingerprint, are asked for where there is something to measure.
 
     Raises:
         StoreError: the store cannot be written to.
@@ -104,7 +116,6 @@ def take_measures(
         Abort: it was stopped.
     """
     from services import connecting, measuring
-    from services.plans import datasets_of
 
     plan = measuring.plan(writer, sweep, asks, draws)
     requests: list[Any] = list(plan.requests)
@@ -112,11 +123,11 @@ def take_measures(
         requests += connecting.plan(writer, sweep, paths, draws)
     measured = 0
     if requests:
-        datasets = datasets_of(writer, sweep, place.cache)
+        found = datasets()
         waiting = {request.key: measuring.words(request) for request in requests}
         with crew(place, waiting) as workers, attend(writer, sweep, len(requests), 0, workers, "measuring"):
             outcome = measuring.measure(
-                requests, sweep, datasets, writer, workers.executor, workers.on_event, resources=place.resources
+                requests, sweep, found, writer, workers.executor, workers.on_event, resources=place.resources
             )
         measured = outcome.measured
         for reason, n in Counter(outcome.failed.values()).most_common(5):

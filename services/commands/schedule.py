@@ -109,7 +109,7 @@ def add(
         _say(f"{schedule.name} is {'replaced' if replaced else 'scheduled'}. Its next times:")
         for time in schedule.next_times(now, 5):
             _say(f"  {time:%a %Y-%m-%d %H:%M %Z} ({time.astimezone(UTC):%H:%M} UTC)")
-        _hint_at_scheduler(opened, again(store=store, ledger=ledger))
+        _hint_at_scheduler(opened, store, ledger)
 
 
 @app.command("list")
@@ -126,7 +126,7 @@ def list_schedules(store: StoreOption = None, ledger: LedgerOption = None, json:
 
     with _open(store, ledger) as opened:
         found, last = all_schedules(opened), latest(opened)
-        _hint_at_scheduler(opened, again(store=store, ledger=ledger))
+        _hint_at_scheduler(opened, store, ledger)
     if json:
         print_json([_as_json(schedule, last.get(schedule.name)) for schedule in found])
         return
@@ -163,7 +163,7 @@ def resume(name: NameArgument, store: StoreOption = None, ledger: LedgerOption =
     with _open(store, ledger) as opened:
         resume(opened, name, datetime.now(UTC))
         _say(f"{name} is active.")
-        _hint_at_scheduler(opened, again(store=store, ledger=ledger))
+        _hint_at_scheduler(opened, store, ledger)
 
 
 @app.command()
@@ -192,7 +192,7 @@ def run_now(name: NameArgument, store: StoreOption = None, ledger: LedgerOption 
         _say(
             f"{name} is asked for{'' if new else ' already, at this very second'}. Next: basin schedule history {name}"
         )
-        _hint_at_scheduler(opened, again(store=store, ledger=ledger))
+        _hint_at_scheduler(opened, store, ledger)
 
 
 @app.command()
@@ -276,10 +276,11 @@ def _as_json(schedule: "Schedule", last: "Occurrence | None") -> dict:
     }
 
 
-def _hint_at_scheduler(ledger: "Ledger", options: str) -> None:
+def _hint_at_scheduler(opened: "Ledger", store: str | None, ledger: str | None) -> None:
     from services.leases import has_scheduler
 
-    if not has_scheduler(ledger):
+    if not has_scheduler(opened):
+        options = again(store=store, ledger=ledger)
         warn(f"no scheduler is at work on this ledger, so nothing fires: start `basin scheduler{options}`")
 
 

@@ -161,11 +161,13 @@ def _carry_out(
             )
         n_finished = _print_outcome(sweep.name, outcome, writer, Console())
         if n_finished and (planned.asks or planned.paths):
-            take_measures(place, writer, sweep.name, planned.asks, planned.paths, MEASURED_DRAWS)
+            asked = (planned.asks, planned.paths, MEASURED_DRAWS)
+            take_measures(place, writer, sweep.name, lambda: planned.datasets, *asked)
     if not n_finished:
         raise typer.Exit(1)
-    measure = "" if planned.asks else f"basin measure {sweep.name}{again(store=store)}, then: "
-    _say(Console(), f"Next: {measure}basin geometry {sweep.name}{again(store=store)}")
+    named = f"{sweep.name}{again(store=store)}"
+    measure = "" if planned.asks else f"basin measure {named}, then: "
+    _say(Console(), f"Next: {measure}basin geometry {named}")
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import secrets
 import signal
 import subprocess
@@ -48,6 +49,18 @@ BNN = {
 LEARNERS = [NET, LINEAR, BNN]
 SPLITS = 2
 N_RUNS = SPLITS * len(LEARNERS)
+
+
+def write_points(path: Path) -> None:
+    """A small table of two classes, y, by x and z."""
+    points = [(random.Random(i).random(), random.Random(-i).random()) for i in range(1, 81)]
+    rows = [f"{x:.3f},{z:.3f},{'ab'[x + z > 1]}" for x, z in points]
+    path.write_text("\n".join(["x,z,y", *rows]))
+
+
+def bundles(store: Path) -> int:
+    """How many runs are stored."""
+    return sum(not path.name.startswith(".") for path in (store / "bundles").glob("*"))
 
 
 @dataclass(frozen=True)
@@ -213,7 +226,7 @@ class Comparison:
 
     def bundles(self) -> int:
         """How many runs are stored."""
-        return sum(not path.name.startswith(".") for path in (self.store / "bundles").glob("*"))
+        return bundles(self.store)
 
     def has_checkpoint(self) -> bool:
         """Whether an unfinished run can go on from where it is."""

@@ -1,14 +1,13 @@
 """A schedule whose occurrences are jobs of a real cluster: each run once, told of in plain words, replaced well."""
 
 import json
-import random
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
@@ -27,8 +26,9 @@ from services.schedules import RunOptions, add, define
 from services.settings import settings
 from services.store import Store
 from services.sweeps import parse_sweep, settle
-from tests.acceptance.conftest import BNN, PATIENCE
+from tests.acceptance.conftest import BNN, PATIENCE, bundles, write_points
 from tests.head import Head, free_ports
+from tests.services import waiting
 
 pytestmark = pytest.mark.slow
 
@@ -39,11 +39,7 @@ N_RUNS = 3
 LEASE_SECONDS = 1.0
 
 
-def wait_until(condition: Callable[[], object]) -> None:
-    until = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < until, "it never came to be"
-        time.sleep(0.1)
+wait_until = partial(waiting.wait_until, patience=PATIENCE, every=0.1)
 
 
 def sweep_on(data: str) -> str:
@@ -57,9 +53,7 @@ def sweep_on(data: str) -> str:
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with data."""
     folder = tmp_path_factory.mktemp("job-launcher")
-    points = [(random.Random(i).random(), random.Random(-i).random()) for i in range(1, 81)]
-    rows = [f"{x:.3f},{z:.3f},{'ab'[x + z > 1]}" for x, z in points]
-    (folder / "points.csv").write_text("\n".join(["x,z,y", *rows]))
+    write_points(folder / "points.csv")
     return folder
 
 
@@ -130,19 +124,14 @@ def story(head: Head, place: Path) -> Iterator[Story]:
 
     come_to(BEGIN, "running")
     (seen,) = history(ledger)
-    wait_until(lambda: bundles(place))
+    wait_until(lambda: bundles(place / "store"))
     come_to(BEGIN + MINUTE, "queued", "stopped")
-    finished = bundles(place)
+    finished = bundles(place / "store")
     come_to(BEGIN + MINUTE, "succeeded", "stopped")
     ended = tuple(reversed(history(ledger)))
     ids = tuple(job.id for job in reversed(jobs.list("basin-hourly-")))
     yield Story(left, seen, ended, ids, finished, tuple(log_of(jobs, job_id) for job_id in ids))
     ledger.close()
-
-
-def bundles(place: Path) -> int:
-    """How many runs are stored."""
-    return sum(not path.name.startswith(".") for path in (place / "store" / "bundles").glob("*"))
 
 
 def log_of(jobs: Jobs, job_id: str) -> str:

@@ -1,7 +1,6 @@
 """Sweeps as jobs of a real cluster: run once, followed, stopped clean, and gone on with."""
 
 import json
-import random
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from cluster.jobs import Job, Jobs
 from services.store import Store
 from services.submission import submit_once, sweep_job
 from services.sweeps import read_sweep
-from tests.acceptance.conftest import BNN, LINEAR, NET, Basin, Ended
+from tests.acceptance.conftest import BNN, LINEAR, NET, Basin, Ended, bundles, write_points
 from tests.head import Head
 
 pytestmark = pytest.mark.slow
@@ -31,9 +30,7 @@ N_RUNS = SPLITS * len(LEARNERS)
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a sweep, and the data that it names."""
     folder = tmp_path_factory.mktemp("submit")
-    points = [(random.Random(i).random(), random.Random(-i).random()) for i in range(1, 81)]
-    rows = [f"{x:.3f},{z:.3f},{'ab'[x + z > 1]}" for x, z in points]
-    (folder / "points.csv").write_text("\n".join(["x,z,y", *rows]))
+    write_points(folder / "points.csv")
     sweep = {
         "name": "points",
         "datasets": [{"data": str(folder / "points.csv"), "target": "y"}],
@@ -74,25 +71,20 @@ def history(basin: Basin, head: Head, place: Path) -> History:
     submit = ("submit", place / "points.yaml", "--address", head.address, "--store", place / "store")
     jobs = Jobs(head.address)
     command = basin.start(*submit, AWS_SECRET_ACCESS_KEY=SECRET, AWS_ACCESS_KEY_ID=SECRET)
-    command.wait_until(lambda: bool(bundles(place)))
+    command.wait_until(lambda: bool(bundles(place / "store")))
     (first,) = jobs.list("basin-points-")
     command.interrupt()
     jobs.stop(first.id)  # at once: a command takes a second to start, in which the sweep may end
     left = command.wait()
     details = head.get(f"/api/jobs/{first.id}").text
     stopped = basin.run("jobs", "stop", first.id, "--address", head.address)
-    finished = bundles(place)
+    finished = bundles(place / "store")
     status = basin.run("jobs", "status", first.id, "--address", head.address, "--json")
     log = basin.run("jobs", "logs", first.id, "--address", head.address)
     again = basin.run(*submit, "--json")
     once_more = basin.run(*submit)
     ended = tuple(reversed(jobs.list("basin-points-")))
     return History(left, stopped, status, log, again, once_more, ended, details, finished)
-
-
-def bundles(place: Path) -> int:
-    """How many runs are stored."""
-    return sum(not path.name.startswith(".") for path in (place / "store" / "bundles").glob("*"))
 
 
 def test_ctrl_c_leaves_the_job_alone_and_tells_how_to_go_on(history: History, head: Head):

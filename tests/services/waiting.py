@@ -6,9 +6,9 @@ from collections.abc import Callable
 PATIENCE = 60.0
 
 
-def wait_until(condition: Callable[[], object]) -> None:
-    """Return when the condition holds; fail where it never does."""
-    until = time.monotonic() + PATIENCE
+def wait_until(condition: Callable[[], object], patience: float = PATIENCE, every: float = 0.01) -> None:
+    """Return when the condition holds, which is looked at every so many seconds; fail where it never does."""
+    until = time.monotonic() + patience
     while not condition():
         assert time.monotonic() < until, "it never came to be"
-        time.sleep(0.01)
+        time.sleep(every)
