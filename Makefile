@@ -35,7 +35,7 @@ else
 	+$(MAKE) --no-print-directory --jobs 2 --keep-going --output-sync=line rest-tests ray-tests
 endif
 
-RAY_TESTS := tests/acceptance tests/cluster tests/notebooks
+RAY_TESTS := tests/acceptance tests/cluster tests/notebooks tests/benchmarks/test_scaling.py
 rest-tests:
 	$(BIN)/pytest --numprocesses 2 --max-worker-restart 0 --dist loadfile $(RAY_TESTS:%=--ignore %)
 
