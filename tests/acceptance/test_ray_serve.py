@@ -127,7 +127,8 @@ def deployment(head: Head, folder: Path) -> Iterator[Deployment]:
     deployed.serve("deploy", file)
     wait_until(deployed.is_up, deployed.status)
     yield deployed
-    deployed.serve("shutdown", "--yes")
+    if deployed.replicas():
+        deployed.serve("shutdown", "--yes")
 
 
 @pytest.fixture(scope="module")
