@@ -57,9 +57,9 @@ $(STAMP):
 
 LOCK := uv pip compile -q --generate-hashes --universal --python-version 3.12 --no-annotate --no-header
 lock:  ## resolve the dependencies anew; needs uv
-	$(LOCK) pyproject.toml -c requirements/constraints.txt -o requirements/base.lock
+	$(LOCK) pyproject.toml --extra postgres -c requirements/constraints.txt -o requirements/base.lock
 	$(LOCK) pyproject.toml --extra dev -c requirements/base.lock -o requirements/dev.lock
-	$(LOCK) pyproject.toml --extra gpu -c requirements/base.lock -o requirements/gpu.lock
+	$(LOCK) pyproject.toml --extra postgres --extra gpu -c requirements/base.lock -o requirements/gpu.lock
 	$(LOCK) --group build -c requirements/dev.lock -o requirements/build.lock
 	$(LOCK) --group launcher -c requirements/dev.lock -o requirements/launcher.lock
 

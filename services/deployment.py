@@ -1,6 +1,5 @@
 """The server where something else runs it, such as Ray Serve: `services.deployment:application` makes one."""
 
-import atexit
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -29,5 +28,4 @@ def application() -> "FastAPI":
     log_json()
     background = ExitStack()
     background.enter_context(at_work(found))
-    atexit.register(background.close)
-    return create_application(found)
+    return create_application(found, background.close)

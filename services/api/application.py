@@ -1,6 +1,6 @@
 """The application: its routers, its middleware, and what they share."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from importlib import metadata
 
@@ -26,13 +26,20 @@ TAGS = [
 ]
 
 
-def create_application(settings: Serving) -> FastAPI:
-    """An application with these settings. Store and ledger are opened when they are first asked for."""
+def create_application(settings: Serving, end: Callable[[], None] | None = None) -> FastAPI:
+    """An application with these settings. Store and ledger are opened when they are first asked for.
+
+    Args:
+        settings: where things are, who may ask, and how much.
+        end: is called when what runs the application shuts it down.
+    """
     context = Context(settings)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
+        if end is not None:
+            end()
         context.close()
 
     app = FastAPI(
