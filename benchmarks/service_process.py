@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -87,13 +88,11 @@ class Loading:
     def __init__(self, load: Load) -> None:
         """Begin it."""
         command = [sys.executable, "-m", "benchmarks.service_load"]
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=PROJECT, env=os.environ
-        )
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(asdict(load)))
-        self._process.stdin.close()
-        self._process.stdin = None
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115 - a pipe would have to be read all the time
+        with tempfile.TemporaryFile() as given:
+            given.write(json.dumps(asdict(load)).encode())
+            given.seek(0)
+            self._process = subprocess.Popen(command, stdin=given, stdout=self._output, cwd=PROJECT)
 
     @property
     def at_work(self) -> bool:
@@ -106,9 +105,12 @@ class Loading:
         Raises:
             RuntimeError: it failed itself.
         """
-        output, _ = self._process.communicate()
-        if self._process.returncode:
-            raise RuntimeError(f"the load failed with status {self._process.returncode}")
+        status = self._process.wait()
+        with self._output:
+            self._output.seek(0)
+            output = self._output.read()
+        if status:
+            raise RuntimeError(f"the load failed with status {status}")
         found = json.loads(output)
         for name in ("reads", "submissions"):
             found[name] = [Timed(*each) for each in found[name]]
