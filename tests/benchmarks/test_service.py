@@ -9,9 +9,9 @@ pytestmark = pytest.mark.slow
 
 
 def test_a_server_is_read_from_submitted_to_and_killed_without_an_error_or_a_loss(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(service, "READERS", 10)
+    monkeypatch.setattr(service, "READERS", 5)
     monkeypatch.setattr(service, "THINK_SECONDS", 0.1)
-    found = service.measure(runs=2_000, seconds=3.0, cluster=False)
+    found = service.measure(runs=1_000, seconds=2.0, cluster=False)
     paced, killed = found["paced"], found["killed"]
     assert paced["faults"] == found["saturated"]["faults"] == found["trivial"]["faults"] == []
     assert {"all reads", NEXT, "submit a sweep"} < set(paced["questions"])
