@@ -65,7 +65,15 @@ def _courier(ledger: Ledger, serving: Serving, dashboard: str) -> Courier:
 
     # A cluster of its own is on this machine, so that files need not travel.
     shared = serving.data_roots if serving.own_cluster else ()
-    return Courier(ledger, serving.store, connect, workers=serving.workers, shared=shared, say=_log.info)
+    return Courier(
+        ledger,
+        serving.store,
+        connect,
+        workers=serving.workers,
+        at_once=serving.sweeps_at_once,
+        shared=shared,
+        say=_log.info,
+    )
 
 
 @contextmanager

@@ -4,7 +4,6 @@ Where settings vary, each learner is compared at its best configuration by the l
 rows have no say in that choice, so that they can still judge it.
 """
 
-import hashlib
 import json
 from collections.abc import Iterator
 from datetime import UTC
@@ -26,30 +25,6 @@ class Compared(NamedTuple):
 
     document: Document
     rows: Rows
-
-
-def content_of(store: Store, sweep: str, *tables: str) -> str:
-    """Tells what the store has of a sweep's runs now from what it had before: bundles never change.
-
-    Args:
-        store: where the sweep is.
-        sweep: its name.
-        tables: those that matter beside `runs`, of `measurements`.
-
-    Raises:
-        NotStoredError: there is no such sweep.
-        StoreError: the store cannot be read.
-    """
-    _, members = store.sweep(sweep)
-    asked = members.lazy().select("run_key").unique()
-    found = [store.runs().join(asked, on="run_key", how="semi").select("bundle").sort("bundle")]
-    found += [
-        store.scan(t).join(asked, on="run_key", how="semi").select("measurement").sort("measurement") for t in tables
-    ]
-    told = hashlib.sha256(store.sweep_digest(sweep).encode())
-    for names in pl.collect_all(found):
-        told.update("\n".join(["", *names.to_series()]).encode())
-    return told.hexdigest()
 
 
 def compare_stored(store: Store, sweep: str, dataset: str | None = None) -> Iterator[Compared]:

@@ -1,7 +1,8 @@
 """Hands accepted sweeps to the cluster, and notes what becomes of them. Several on one ledger share the work.
 
 A job's id is that of its submission and attempt, and is submitted once for ever, so a courier may be killed at any
-moment: the next one looks where it stopped. A cluster that is away is waited for.
+moment: the next one looks where it stopped. A cluster that is away is waited for. Each job is a process of the
+cluster's head, so not all of many sweeps are handed over at the same time: the others wait, and the oldest is next.
 """
 
 import json
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 MAX_ATTEMPTS = 5
 RETRY_SECONDS = 2.0
 WAITING = "waiting for the cluster, which cannot be used now"
+QUEUED = "waiting for its turn: as many sweeps are at work as may be at the same time"
 
 
 class Courier:
@@ -37,6 +39,7 @@ class Courier:
         connect: "Callable[[], Jobs]",
         *,
         workers: int | None = None,
+        at_once: int = 4,
         shared: Sequence[Path] = (),
         interval_seconds: float = 1.0,
         say: Callable[[str], None] = lambda _: None,
@@ -48,13 +51,14 @@ class Courier:
             store: where their runs are kept.
             connect: to the cluster's jobs; asked again after it failed.
             workers: of sweeps that do not say how many they want; None is as many as there are cores.
+            at_once: sweeps of the ledger that are handed over at the same time.
             shared: folders that the cluster's machines have under the same path.
             interval_seconds: between two looks.
             say: is told what happens, a line at a time.
         """
         self._ledger, self._location = ledger, store
         self._connect, self._connected = connect, None
-        self._workers, self._shared = workers, shared
+        self._workers, self._at_once, self._shared = workers, at_once, shared
         self._interval, self._say = interval_seconds, say
         self._trouble = ""
 
@@ -94,21 +98,26 @@ class Courier:
             jobs = self._jobs()
         except ClusterError:
             for each in waiting:
-                self._put_off(each)
+                self._put_off(each, WAITING)
             raise
         troubles: list[ClusterError] = []
-        for each in waiting:
+        handed_over = [each for each in waiting if each.state != "accepted"]
+        accepted = [each for each in waiting if each.state == "accepted"]
+        turns = max(0, self._at_once - len(handed_over))
+        for each in accepted[turns:]:
+            self._put_off(each, QUEUED)
+        for each in (*handed_over, *accepted[:turns]):
             try:
                 self._see_to(jobs, each, jobs.find(each.job_id))
             except ClusterError as error:  # one that the cluster refuses holds up no other
-                self._put_off(each)
+                self._put_off(each, WAITING)
                 troubles.append(error)
         if troubles:
             raise troubles[0]
 
-    def _put_off(self, submission: Submission) -> None:
+    def _put_off(self, submission: Submission, reason: str) -> None:
         if submission.state == "accepted":
-            self._note(submission, "accepted", WAITING)
+            self._note(submission, "accepted", reason)
 
     def _see_to(self, jobs: "Jobs", submission: Submission, job: "Job | None") -> None:
         if job is not None:

@@ -22,10 +22,12 @@ def application() -> "FastAPI":
     from services.opening import make
     from services.serving import serving
     from services.storage import Storage
+    from services.warming import warm_up
 
     found = serving()
     make(Storage(found.store))
     log_json()
+    warm_up()
     background = ExitStack()
     background.enter_context(at_work(found))
     return create_application(found, background.close)

@@ -50,6 +50,8 @@ class Serving(Settings):
     """Whether a token is asked for. Off on a loopback address alone."""
     workers: Count | None = None
     """Of sweeps that do not say how many they want; None: as many as there are cores."""
+    sweeps_at_once: Count = 4
+    """Accepted sweeps that are at the cluster at the same time; the others wait for their turn, the oldest first."""
     data_roots: tuple[Path, ...] = ()
     """Folders where alone files of submitted sweeps may lie; empty: they may name no files."""
     limits: Limits = Limits()
@@ -66,5 +68,6 @@ def serving(**stated: Any) -> Serving:
         "ledger": environment.ledger or default_url(store, cache),
         "dashboard": dashboard,
         "data_roots": environment.data_roots,
+        "sweeps_at_once": environment.sweeps_at_once,
     }
     return Serving(**known | {name: value for name, value in stated.items() if value is not None})

@@ -5,11 +5,13 @@ then succeeded, failed or stopped. Of one name, one at a time is active.
 """
 
 import uuid
+from collections.abc import Iterable
 from datetime import datetime
+from itertools import batched
 from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
-from sqlalchemy import Row, select, update
+from sqlalchemy import Row, func, select, update
 from sqlalchemy.engine import Connection
 
 from models.spec import canonical_json
@@ -21,6 +23,7 @@ from services.sweeps import Sweep
 State = Literal["accepted", "submitted", "running", "succeeded", "failed", "stopped"]
 PREFIX = "basin-"  # of jobs' ids, as `basin jobs list` knows those of sweeps
 ACTIVE: tuple[State, ...] = ("accepted", "submitted", "running")
+_NAMES_AT_ONCE = 1000  # databases bound how many values one question may have
 
 
 class Submission(BaseModel):
@@ -142,11 +145,24 @@ def latest(ledger: Ledger, name: str) -> Submission | None:
     Raises:
         LedgerError: the ledger cannot be used.
     """
-    of_name = select(submissions).where(submissions.c.name == name)
-    found = of_name.order_by(submissions.c.created.desc(), submissions.c.id).limit(1)
+    return latest_of(ledger, [name]).get(name)
+
+
+def latest_of(ledger: Ledger, wanted: Iterable[str]) -> dict[str, Submission]:
+    """The last submission of each of these sweeps, by name; those that were never submitted are left out.
+
+    Raises:
+        LedgerError: the ledger cannot be used.
+    """
+    last_first = (submissions.c.created.desc(), submissions.c.id)
+    place = func.row_number().over(partition_by=submissions.c.name, order_by=last_first).label("place")
+    found: dict[str, Submission] = {}
     with ledger.reading() as connection:
-        row = connection.execute(found).one_or_none()
-        return None if row is None else _submission(row)
+        for some in batched(wanted, _NAMES_AT_ONCE):
+            placed = select(submissions, place).where(submissions.c.name.in_(some)).subquery()
+            rows = connection.execute(select(placed).where(placed.c.place == 1))
+            found |= {row.name: _submission(row) for row in rows}
+    return found
 
 
 def names(ledger: Ledger) -> set[str]:

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 from services.ledger import Ledger
 from services.standing import Standing, read_standing
 from services.store import Store
-from services.submissions import Submission, latest, names
+from services.submissions import Submission, latest_of, names
 
 SweepState = Literal[
     "accepted", "submitted", "running", "finished", "stopped", "interrupted", "failed", "broken off", "unknown"
@@ -52,11 +52,8 @@ def stands(store: Store, ledger: Ledger, name: str) -> SweepStands:
     Raises:
         StoreError, LedgerError: they cannot be read.
     """
-    submission, standing = latest(ledger, name), read_standing(store, name)
-    alive = standing is not None and standing.alive
-    pending = submission is not None and submission.active
-    state, reason = _state(submission, standing, alive)
-    return SweepStands(name, state, reason, alive or pending, submission, standing, alive)
+    (now,) = all_stand(store, ledger, [name])
+    return now
 
 
 def all_stand(store: Store, ledger: Ledger, wanted: Sequence[str]) -> list[SweepStands]:
@@ -65,8 +62,20 @@ def all_stand(store: Store, ledger: Ledger, wanted: Sequence[str]) -> list[Sweep
     Raises:
         StoreError, LedgerError: they cannot be read.
     """
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        return list(pool.map(lambda name: stands(store, ledger, name), wanted))
+    submitted = latest_of(ledger, wanted)
+    if store.storage.remote and len(wanted) > 1:
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            said = list(pool.map(lambda name: read_standing(store, name), wanted))
+    else:
+        said = [read_standing(store, name) for name in wanted]
+    return [_stands(name, submitted.get(name), standing) for name, standing in zip(wanted, said, strict=True)]
+
+
+def _stands(name: str, submission: Submission | None, standing: Standing | None) -> SweepStands:
+    alive = standing is not None and standing.alive
+    pending = submission is not None and submission.active
+    state, reason = _state(submission, standing, alive)
+    return SweepStands(name, state, reason, alive or pending, submission, standing, alive)
 
 
 def _state(submission: Submission | None, standing: Standing | None, alive: bool) -> tuple[SweepState, str]:

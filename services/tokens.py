@@ -160,6 +160,11 @@ class Keyring:
             return None
         return token if token.state(now) == "valid" else None
 
+    def known(self, secret: str) -> Token | None:
+        """The token that was found with this secret last, which may have ended since; the ledger is not asked."""
+        _, token = self._known.get(_sha256(secret), (None, None))
+        return token
+
     def find(self, secret: str) -> Token | None:
         """The valid token with this secret, as the ledger has it now; None where there is none.
 

@@ -2,6 +2,7 @@
 
 import functools
 import ipaddress
+from contextlib import suppress
 from typing import Annotated, Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -12,6 +13,7 @@ from starlette.requests import HTTPConnection
 
 from services.api.context import Context
 from services.api.errors import ApiError
+from services.errors import LedgerError
 from services.tokens import SCOPES, Keyring, Scope, Token
 
 COOKIE = "basin_token"
@@ -75,10 +77,22 @@ def secret_of(request: HTTPConnection) -> str | None:
     return None
 
 
-def remembered(request: HTTPConnection) -> Token | None:
-    """The valid token that a request brings, if it was found lately: costs no question to the ledger."""
-    keyring, secret = getattr(request.app.state, "keyring", None), secret_of(request)
-    return None if keyring is None or secret is None else keyring.remembered(secret)
+async def holder(request: HTTPConnection, may_ask: bool) -> Token | None:
+    """Whose requests this one counts among; the token may have ended since it was found.
+
+    Args:
+        request: that may bring a token.
+        may_ask: whether the ledger may be asked for one that was never found.
+    """
+    secret = secret_of(request)
+    if secret is None:
+        return None
+    keyring: Keyring | None = getattr(request.app.state, "keyring", None)
+    token = None if keyring is None else keyring.known(secret)
+    if token is None and may_ask:
+        with suppress(LedgerError):  # the route will meet it, and say so
+            token = await find(request, secret)
+    return token
 
 
 async def find(request: HTTPConnection, secret: str) -> Token | None:

@@ -47,18 +47,13 @@ async def compare_sweep(
     dataset without a stored run is left out.
     """
 
-    def content() -> str:
-        from services.comparisons import content_of  # JAX, and seconds to import
-
-        return content_of(context.store, name)
-
     def make() -> bytes:
-        from services.comparisons import compare_stored
+        from services.comparisons import compare_stored  # JAX, and seconds to import
 
         found = [each.document.model_dump_json() for each in compare_stored(context.store, name, dataset)]
         return f"[{','.join(found)}]".encode()
 
-    return await _answer(context, ["comparison", name, dataset], content, make, known)
+    return await _answer(context, ["comparison", name, dataset], (name,), make, known)
 
 
 @router.get(
@@ -80,26 +75,21 @@ async def rank_measures(
     gap, effective numbers of parameters, barriers and basins.
     """
 
-    def content() -> str:
-        from services.comparisons import content_of
-
-        return content_of(context.store, name, "measurements")
-
     def make() -> bytes:
         from services.geometry.summary import collect, summarise
 
         return summarise(collect(context.store, name), name, threshold).model_dump_json().encode()
 
-    return await _answer(context, ["ranking", name, threshold], content, make, known)
+    return await _answer(context, ["ranking", name, threshold], (name, "measurements"), make, known)
 
 
 async def _answer(
-    context: Context, what: list[object], content: Callable[[], str], make: Callable[[], bytes], known: str | None
+    context: Context, what: list[object], of: tuple[str, ...], make: Callable[[], bytes], known: str | None
 ) -> Response:
     """The answer by its content: what the store has of the runs, and the Basin that reads it."""
 
     def found() -> Response:
-        key = digest({"what": what, "content": content(), "by": provenance().model_dump(mode="json")})
+        key = digest({"what": what, "content": context.content(*of), "by": provenance().model_dump(mode="json")})
         etag = tag(key)
         if is_known(etag, known):
             return Response(status_code=304, headers={"ETag": etag, "Cache-Control": REVALIDATE})

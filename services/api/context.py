@@ -2,20 +2,24 @@
 
 import threading
 from functools import cached_property
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends, Request
 
 from services import opening
 from services.api.formats import Answer
 from services.cache import Cache
+from services.content import content_of
 from services.ledger import Ledger
 from services.parts import Directory
 from services.reader import Reader
 from services.serving import Serving
+from services.standing import counts_by_learner
 from services.storage import Storage
 
 KEPT_PARTS = 20_000  # of bundles whose directories are kept
+KEPT_COUNTS = 10_000  # learners of sweeps whose runs were counted
+KEPT_CONTENTS = 100_000  # characters
 
 
 class Context:
@@ -33,6 +37,8 @@ class Context:
         self.answers: Cache[Answer] = Cache(serving.limits.cache_bytes)
         self.directories: Cache[Directory] = Cache(KEPT_PARTS)
         self.fragments: Cache[str] = Cache(serving.limits.cache_bytes)
+        self._counts: Cache[list[dict[str, Any]]] = Cache(KEPT_COUNTS)
+        self._contents: Cache[str] = Cache(KEPT_CONTENTS)
         self._opening = threading.RLock()
 
     @property
@@ -64,6 +70,28 @@ class Context:
     @cached_property
     def _ledger(self) -> Ledger:
         return Ledger(self.serving.ledger)
+
+    def counts(self, sweep: str) -> list[dict[str, Any]]:
+        """What became of a stored sweep's runs, by learner, as `services.standing.counts_by_learner` has it.
+
+        Raises:
+            NotStoredError: there is no such sweep.
+            StoreError: the store cannot be read.
+        """
+        key = f"{self.store.sweep_digest(sweep)} {self.store.version('runs')}"
+        return self._counts.get(key, lambda: counts_by_learner(self.store, self.store.sweep(sweep)[1]).to_dicts())
+
+    def content(self, sweep: str, *tables: str) -> str:
+        """Tells what the store has of a sweep's runs, as `services.content.content_of` does, which is asked only where
+        something was stored since.
+
+        Raises:
+            NotStoredError: there is no such sweep.
+            StoreError: the store cannot be read.
+        """
+        versions = [self.store.version(table) for table in ("runs", *tables)]
+        key = " ".join([self.store.sweep_digest(sweep), *versions])
+        return self._contents.get(key, lambda: content_of(self.store, sweep, *tables))
 
     def close(self) -> None:
         """Close the ledger, if it is open."""

@@ -13,7 +13,7 @@ from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from services.api.access import remembered
+from services.api.access import holder
 from services.api.envelope import Envelope
 from services.api.errors import ApiError, request_id_of
 from services.serving import Limits
@@ -133,7 +133,11 @@ class Deadline:
 
 
 class Rates:
-    """Refuses callers that ask too often: by token, or by address where there is none that is valid."""
+    """Refuses callers that ask too often: by token, or by address where there is none that is valid.
+
+    A valid token uses up nothing of its address, which many may share. One that was never seen is looked up only while
+    strangers may still ask from there, so that guessing is limited.
+    """
 
     def __init__(self, app: ASGIApp, limits: Limits, clock: Callable[[], float] = time.monotonic) -> None:
         self._app, self._clock = app, clock
@@ -144,7 +148,7 @@ class Rates:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
         if scope["type"] == "http":
-            wait = self._take(HTTPConnection(scope))
+            wait = await self._take(HTTPConnection(scope))
             if wait > 0:
                 error = ApiError(
                     "too_many_requests",
@@ -155,14 +159,14 @@ class Rates:
                 return
         await self._app(scope, receive, send)
 
-    def _take(self, connection: HTTPConnection) -> float:
-        address = connection.client.host if connection.client else ""
+    async def _take(self, connection: HTTPConnection) -> float:
+        address, now = connection.client.host if connection.client else "", self._clock()
         if not connection.app.state.context.serving.authentication:
-            return self._known.take(address, self._clock())
-        token = remembered(connection)
+            return self._known.take(address, now)
+        token = await holder(connection, may_ask=self._strangers.wait(address, now) == 0)
         if token is not None:
-            return self._known.take(f"token {token.name}", self._clock())
-        return self._strangers.take(address, self._clock())
+            return self._known.take(f"token {token.name}", now)
+        return self._strangers.take(address, now)
 
 
 class Buckets:
@@ -173,12 +177,23 @@ class Buckets:
         self._rate, self._burst = rate, burst
         self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
+    def wait(self, caller: str, now: float) -> float:
+        """Seconds until one can be taken."""
+        return self._wait(self._now(caller, now))
+
     def take(self, caller: str, now: float) -> float:
         """Take one. Returns 0, or the seconds until there is one, and takes none."""
-        left, then = self._left.pop(caller, (self._burst, now))
-        left = min(self._burst, left + (now - then) * self._rate)
-        wait = 0.0 if left >= 1 else (1 - left) / self._rate
+        left = self._now(caller, now)
+        wait = self._wait(left)
         self._left[caller] = (left if wait else left - 1, now)
+        self._left.move_to_end(caller)
         if len(self._left) > _MAX_KNOWN:
             self._left.popitem(last=False)  # who has not asked for longest
         return wait
+
+    def _now(self, caller: str, now: float) -> float:
+        left, then = self._left.get(caller, (self._burst, now))
+        return min(self._burst, left + (now - then) * self._rate)
+
+    def _wait(self, left: float) -> float:
+        return 0.0 if left >= 1 else (1 - left) / self._rate

@@ -19,7 +19,7 @@ from services.api.access import Caller, requires
 from services.api.context import Context, Here
 from services.api.errors import COMMON, ApiError, documented
 from services.errors import ConflictError, NotStoredError, ServiceError
-from services.standing import StandingFacts, counts_by_learner
+from services.standing import StandingFacts
 from services.submissions import Key, Submission
 from services.sweep_states import SweepStands, SweepState, all_stand, known, stands
 from services.sweeps import NAME, Sweep, parse_sweep
@@ -196,8 +196,8 @@ def list_sweeps(
 def get_sweep(now: Existing, context: Here) -> SweepAnswer:
     """Say what a sweep asks for, how it stands, and what became of each learner's runs."""
     try:
-        definition, members = context.store.sweep(now.name)
-        counts = counts_by_learner(context.store, members).to_dicts()
+        definition = context.store.definition(now.name)
+        counts = context.counts(now.name)
     except NotStoredError:
         definition, counts = now.submission.definition if now.submission else "{}", []
     return SweepAnswer(

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from services.serving import Serving
 
 GRACE_SECONDS = 5  # for answers that are under way when it ends
+KEEP_ALIVE_SECONDS = 75  # longer than clients and proxies do, or one may just be asking when it hangs up
 
 
 def serve(
@@ -108,6 +109,7 @@ def _run(
     from services.opening import make
     from services.serving import serving
     from services.storage import Storage
+    from services.warming import warm_up
 
     listening = stack.enter_context(_listen(host, port))
     stack.enter_context(terminable())
@@ -128,6 +130,7 @@ def _run(
         authentication=authentication,
     )
     log_json()
+    warm_up()
     stack.enter_context(at_work(found))
     _say(found, host, listening.getsockname()[1], again(store=store, ledger=ledger))
     uvicorn.Server(
@@ -137,6 +140,7 @@ def _run(
             access_log=False,
             server_header=False,
             proxy_headers=False,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=GRACE_SECONDS,
         )
     ).run(sockets=[listening])

@@ -7,7 +7,7 @@ from jinja2 import Environment
 
 from services import page, report
 from services.api.context import Context
-from services.comparisons import compare_stored, content_of
+from services.comparisons import compare_stored
 from services.evidence import gather
 from services.figures import figures
 from services.geometry import report as geometry_report
@@ -45,7 +45,7 @@ def comparison_part(here: Context, name: str, dataset: str) -> str:
         charts = page.embedded(figures(document, evidence, _names(here, name)))
         return _part("comparison.html", document=document, charts=charts)
 
-    return here.fragments.get(f"comparison part {name} {dataset} {content_of(here.store, name)}", make)
+    return here.fragments.get(f"comparison part {name} {dataset} {here.content(name)}", make)
 
 
 def geometry_part(here: Context, name: str, dataset: str) -> str:
@@ -66,7 +66,7 @@ def geometry_part(here: Context, name: str, dataset: str) -> str:
         ]
         return _part("flatness.html", document=document, **geometry_report.geometry_context(sections))
 
-    return here.fragments.get(f"geometry part {name} {dataset} {content_of(here.store, name, 'measurements')}", make)
+    return here.fragments.get(f"geometry part {name} {dataset} {here.content(name, 'measurements')}", make)
 
 
 def _part(template: str, **context: Any) -> str:

@@ -14,6 +14,7 @@ from services.formatting import format_seconds
 from services.standing import Standing
 from services.store import Store
 from services.sweep_states import SweepStands, all_stand, known
+from services.tables import FITTED
 
 PAGE = 50
 
@@ -87,17 +88,18 @@ def names(here: Context) -> list[str]:
 
 def progress(here: Context, wanted: Sequence[str]) -> list[Progress]:
     """How each of these sweeps stands."""
-    return [_progress(here.store, now) for now in all_stand(here.store, here.ledger, wanted)]
+    return [_progress(here, now) for now in all_stand(here.store, here.ledger, wanted)]
 
 
-def _progress(store: Store, now: SweepStands) -> Progress:
+def _progress(here: Context, now: SweepStands) -> Progress:
     if now.standing is not None:
         return _said(now, now.standing)
     if now.submission is not None:
         sent = now.submission
         return Progress(now.name, now.state, now.active, 0, sent.runs, now.reason, sent.created)
-    _, members = store.sweep(now.name)
-    return Progress(now.name, "stored", False, len(store.stored(members["run_key"])), len(members), "", None)
+    counts = here.counts(now.name)
+    done = sum(each[status] for each in counts for status in FITTED)
+    return Progress(now.name, "stored", False, done, sum(each["runs"] for each in counts), "", None)
 
 
 def _said(now: SweepStands, said: Standing) -> Progress:

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import chain, repeat
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from sqlalchemy import update
 from cluster.errors import ClusterError
 from cluster.jobs import Jobs
 from services import submissions
-from services.courier import MAX_ATTEMPTS, WAITING, Courier
+from services.courier import MAX_ATTEMPTS, QUEUED, WAITING, Courier
 from services.ledger import Ledger
 from services.ledger_tables import submissions as table
 from services.settings import settings
@@ -99,6 +99,20 @@ def test_one_that_fails_says_why_and_one_that_is_stopped_ends(ledger: Ledger, he
     failed = now(ledger, "courier-failed")
     assert failed.state == "failed"
     assert "exit status 3" in failed.reason and "basin jobs logs" in failed.reason
+
+
+def test_more_sweeps_than_may_be_at_work_wait_for_their_turn_the_oldest_first(ledger: Ledger, head: Head, told: Path):
+    names = [f"courier-turn-{i}" for i in range(3)]
+    for i, name in enumerate(names):
+        submissions.accept(ledger, agenda.sweep(name), 3, "ada", NOW + timedelta(seconds=i))
+    works = Courier(ledger, str(told.parent / "store"), lambda: Jobs(head.address), at_once=1)
+    until(works, lambda: now(ledger, names[0]).state == "running")
+    assert [(now(ledger, name).state, now(ledger, name).reason) for name in names[1:]] == [("accepted", QUEUED)] * 2
+    told.write_text("0")
+    until(works, lambda: not now(ledger, names[1]).active)
+    assert [now(ledger, name).state for name in names] == ["succeeded", "succeeded", "accepted"]
+    assert len((told.parent / "begun").read_text().split()) == 2
+    until(works, lambda: not submissions.active(ledger))
 
 
 def test_what_is_asked_to_stop_before_it_is_handed_over_never_is(ledger: Ledger, head: Head, told: Path):

@@ -36,6 +36,20 @@ def test_a_submission_is_there_when_it_is_accepted(ledger: Ledger):
     assert submissions.names(ledger) == {"tiny"}
 
 
+def test_the_last_submissions_of_many_sweeps_are_found_at_once(ledger: Ledger, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(submissions, "_NAMES_AT_ONCE", 2)
+    wanted = [f"sweep-{i}" for i in range(5)]
+    last = {}
+    for moment in range(2):
+        for name in wanted:
+            accepted = submissions.accept(ledger, agenda.sweep(name), 3, "ada", NOW + timedelta(seconds=moment))
+            end(ledger, accepted.submission)
+            last[name] = accepted.submission.id
+    found = submissions.latest_of(ledger, [*wanted, "nothing"])
+    assert {name: submission.id for name, submission in found.items()} == last
+    assert submissions.latest_of(ledger, []) == {}
+
+
 def test_the_same_key_and_body_are_one_submission_even_after_its_end(ledger: Ledger):
     first = accept(ledger, key="k")
     assert accept(ledger, key="k") == Accepted(first.submission, is_new=False)

@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,12 @@ from fastapi import FastAPI
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services import tokens
+from services.api.application import create_application
 from services.api.envelope import JsonLines
 from services.api.errors import HANDLERS, ApiError
 from services.api.limits import Buckets, check_json, guard
+from services.ledger import Ledger
 from services.serving import Limits
 from tests.services.api.live import client_of, live, settings_of
 
@@ -32,7 +36,7 @@ class _Open:
         authentication = False
 
 
-def application(limits: Limits) -> FastAPI:
+def limited(limits: Limits) -> FastAPI:
     app = FastAPI(exception_handlers=dict(HANDLERS))
     app.state.context = _Open
 
@@ -55,7 +59,7 @@ def application(limits: Limits) -> FastAPI:
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    with live(application(LIMITS)) as found:
+    with live(limited(LIMITS)) as found:
         yield found
 
 
@@ -159,7 +163,7 @@ def test_a_body_that_never_comes_is_given_up(address: str):
 
 def test_who_asks_too_often_is_told_when_to_go_on():
     limits = Limits(requests_per_second=0.5, burst=3)
-    with live(application(limits)) as address, httpx.Client(base_url=address) as client:
+    with live(limited(limits)) as address, httpx.Client(base_url=address) as client:
         found = [client.get("/nothing") for _ in range(5)]
     assert [each.status_code for each in found] == [404, 404, 404, 429, 429]
     assert found[3].json()["error"]["code"] == "too_many_requests"
@@ -176,20 +180,38 @@ def test_buckets_fill_again_and_are_each_callers_own():
 
 
 def test_a_stranger_is_limited_earlier_than_a_token_and_does_not_use_up_its_share(tmp_path: Path):
-    from services import tokens
-    from services.ledger import Ledger
-
     settings = settings_of(tmp_path, authentication=True, limits=Limits(requests_per_second=0.001, burst=20))
     ledger = Ledger(settings.ledger)
-    secret = tokens.create(ledger, "ada", "read", tokens.datetime.now(tokens.UTC)).secret
+    secret = tokens.create(ledger, "ada", "read", datetime.now(UTC)).secret
     ledger.close()
     known = {"Authorization": f"Bearer {secret}"}
     with client_of(settings) as client:
         assert client.get("/api/v1/schedules", headers=known).status_code == 200  # it is known from now on
         strangers = [client.get("/health").status_code for _ in range(5)]
         mine = [client.get("/api/v1/schedules", headers=known).status_code for _ in range(10)]
-    assert strangers == [200, 200, 200, 429, 429]
+    assert strangers == [200, 200, 200, 200, 429]
     assert mine == [200] * 10
+
+
+def test_many_who_share_an_address_are_no_strangers_however_seldom_they_ask(tmp_path: Path):
+    settings = settings_of(tmp_path, authentication=True, limits=Limits(requests_per_second=0.001, burst=20))
+    ledger = Ledger(settings.ledger)
+    moment = datetime.now(UTC)
+    secrets = [tokens.create(ledger, f"reader-{i}", "read", moment).secret for i in range(9)]
+    ledger.close()
+    first, last = [{"Authorization": f"Bearer {secret}"} for secret in (secrets[0], secrets[-1])]
+    wrong = {"Authorization": f"Bearer basin_{'x' * 43}"}
+    application = create_application(settings)
+    with live(application) as address, httpx.Client(base_url=address) as client:
+        for secret in secrets[:-1]:
+            headers = {"Authorization": f"Bearer {secret}"}
+            assert client.get("/api/v1/schedules", headers=headers).status_code == 200
+        application.state.keyring._clock = lambda: moment + timedelta(hours=1)  # all are to be looked up again
+        assert client.get("/api/v1/schedules", headers=first).status_code == 200
+        guesses = [client.get("/api/v1/schedules", headers=wrong).status_code for _ in range(6)]
+        assert guesses == [401, 401, 401, 401, 429, 429]
+        assert client.get("/api/v1/schedules", headers=first).status_code == 200
+        assert client.get("/api/v1/schedules", headers=last).status_code == 429  # it might be one more guess
 
 
 def test_every_answer_has_headers_that_browsers_heed(client: httpx.Client):
