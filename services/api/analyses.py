@@ -105,4 +105,4 @@ async def _answer(
             return Response(status_code=304, headers={"ETag": etag, "Cache-Control": REVALIDATE})
         return context.answers.get(key, lambda: Answer(make(), MEDIA_TYPES["json"], etag)).response(known)
 
-    return await to_thread.run_sync(found, limiter=_at_once, abandon_on_cancel=True)
+    return await to_thread.run_sync(found, limiter=_at_once)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Depends, Query, Response
 from fastapi import Path as InPath
 from pydantic import ConfigDict, Field
 
@@ -15,7 +15,7 @@ from services.admission import admit
 from services.api.access import requires
 from services.api.context import Context, Here
 from services.api.errors import COMMON, ApiError, documented
-from services.api.sweeps import AsSweep
+from services.api.sweeps import AsSweep, in_json
 from services.errors import ScheduleError
 from services.leases import has_scheduler
 from services.occurrences import Occurrence
@@ -114,7 +114,7 @@ def list_schedules(context: Here) -> ScheduleList:
     status_code=201,
     responses={200: {"model": ScheduleAnswer, "description": "It replaced one of this name."}}
     | documented(*COMMON, "invalid_sweep", "too_large", "unsupported_media_type"),
-    dependencies=[requires("submit")],
+    dependencies=[requires("submit"), Depends(in_json)],
 )
 def add_schedule(asked: ScheduleRequest, context: Here, response: Response) -> ScheduleAnswer:
     """Schedule a sweep. One of the same name is replaced, and keeps its history.
