@@ -18,13 +18,19 @@ from services.admission import Admitted, admit
 from services.api.access import Caller, requires
 from services.api.context import Context, Here
 from services.api.errors import COMMON, ApiError, documented
+from services.api.parameters import only_known
 from services.errors import NotStoredError, ServiceError
 from services.standing import StandingFacts, counts_by_learner
 from services.submissions import Key, Submission
 from services.sweep_states import SweepStands, SweepState, all_stand, known, stands
 from services.sweeps import NAME, Sweep, parse_sweep
 
-router = APIRouter(prefix="/api/v1/sweeps", tags=["sweeps"], generate_unique_id_function=lambda route: route.name)
+router = APIRouter(
+    prefix="/api/v1/sweeps",
+    tags=["sweeps"],
+    dependencies=[requires("read"), Depends(only_known)],
+    generate_unique_id_function=lambda route: route.name,
+)
 
 LOOK_SECONDS = 1.0
 LONGEST_STREAM_SECONDS = 3600.0  # then a follower asks anew, and shows a token that is valid still
@@ -178,7 +184,7 @@ def submit_sweep(
     return _accept(request, response, context, admit(definition, context.serving.data_roots), caller, key)
 
 
-@router.get("", responses=documented(*COMMON), dependencies=[requires("read")])
+@router.get("", responses=documented(*COMMON))
 def list_sweeps(
     context: Here,
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE, description="Sweeps of a page.")] = 50,
@@ -194,7 +200,7 @@ def list_sweeps(
     )
 
 
-@router.get("/{name}", responses=documented(*COMMON, "not_found"), dependencies=[requires("read")])
+@router.get("/{name}", responses=documented(*COMMON, "not_found"))
 def get_sweep(now: Existing, context: Here) -> SweepAnswer:
     """Say what a sweep asks for, how it stands, and what became of each learner's runs."""
     try:
@@ -258,7 +264,6 @@ def resume_sweep(
     "/{name}/events",
     response_class=EventSourceResponse,
     responses=documented(*COMMON, "not_found"),
-    dependencies=[requires("read")],
 )
 async def follow_sweep(now: Existing, context: Here) -> AsyncIterator[ServerSentEvent]:
     """Follow a sweep by server-sent events.

@@ -3,6 +3,7 @@
 Paths, headers and bodies are sent byte by byte as they stand here, by a client that mends nothing.
 """
 
+import base64
 import gzip
 import itertools
 import json
@@ -14,6 +15,7 @@ import polars as pl
 
 from services.api.access import COOKIE, PAGE_HEADER
 from services.queries import KEYS, Query, _seal
+from tests.services.api.seeded import definition
 
 SWEEPS, SCHEDULES, RUNS = "/api/v1/sweeps", "/api/v1/schedules", "/api/v1/runs"
 JSON = {"Content-Type": "application/json"}
@@ -83,11 +85,6 @@ def bad_requests(seeds: Seeds) -> list[Bad]:
         _of_pages,
     )
     return [case for family in families for case in family(seeds)]
-
-
-def definition(**stated: Any) -> dict[str, Any]:
-    """A sweep that would be accepted but for what is stated."""
-    return {"name": "bad", "datasets": ["iris"], "learners": ["svm"], "budget": "quick", "splits": 2} | stated
 
 
 def _filled(path: str, seeds: Seeds, **stated: str) -> str:
@@ -216,12 +213,21 @@ WRONG_VALUES: Mapping[str, Sequence[str]] = {
 }
 
 
+_UNKNOWN = (422, "invalid_request")
+_JSON_OF = {SWEEPS: JSON, SCHEDULES: JSON}
+
+
 def _with_a_query_that_is_none(seeds: Seeds) -> Iterator[Bad]:
     for method, path, names in seeds.operations:
         for name in names:
             for value in WRONG_VALUES.get(name, ()):
                 asked = f"{_filled(path, seeds)}?{name}={value}"
                 yield Bad(f"{name} {value[:30]}", method, asked, 422, "invalid_request")
+        unknown = f"{_filled(path, seeds)}?nothing=1"
+        if path not in (*OPEN, "/metrics"):
+            yield Bad("an unknown parameter", method, unknown, *_UNKNOWN, _JSON_OF.get(path, {}))
+    for name in ("were", "Limit", "limit[]", "__class__", "a" * 5000, MARKUP.replace("<", "%3C"), "%00", "callback"):
+        yield Bad(f"an unknown parameter {name[:20]}", "GET", f"{RUNS}?{name}=1", *_UNKNOWN)
     yield Bad("33 conditions", "GET", f"{RUNS}?{'&'.join(['where=seed:eq:1'] * 33)}", 422, "invalid_request")
     yield Bad("a long list of columns", "GET", f"{RUNS}?select={'seed,' * 801}", 422, "invalid_request")
     yield Bad("a long order", "GET", f"{RUNS}?sort={'seed,' * 801}", 422, "invalid_request")
@@ -329,14 +335,10 @@ def _encoded(value: Any) -> str:
 
 
 def _b64(data: bytes) -> str:
-    import base64
-
     return base64.urlsafe_b64encode(data).decode().rstrip("=")
 
 
 def _decoded(text: str) -> bytes:
-    import base64
-
     return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
 
 
@@ -600,12 +602,12 @@ def _with_headers_that_are_none(seeds: Seeds) -> Iterator[Bad]:
 
 
 def _with_a_method_that_there_is_not(seeds: Seeds) -> Iterator[Bad]:
-    for method, path in itertools.product(
-        ("TRACE", "PUT", "PATCH", "PROPFIND", "OPTIONS"), (RUNS, SWEEPS, "/", "/health")
-    ):
+    there = {(method, path) for method, path, _ in seeds.operations}
+    for method, path in itertools.product(("TRACE", "PUT", "PATCH", "DELETE"), sorted({path for _, path in there})):
+        if (method, path) not in there:
+            yield Bad("no such method", method, _filled(path, seeds), 405, "method_not_allowed")
+    for method, path in itertools.product(("OPTIONS", "PROPFIND"), (RUNS, "/")):
         yield Bad("no such method", method, path, 405, "method_not_allowed")
-    yield Bad("deleting runs", "DELETE", f"{RUNS}/{seeds.run_key}", 405, "method_not_allowed")
-    yield Bad("deleting a sweep", "DELETE", f"{SWEEPS}/{seeds.sweep}", 405, "method_not_allowed")
     yield Bad("writing a part", "PUT", f"{RUNS}/{seeds.run_key}/parts/run.json", 405, "method_not_allowed", {}, b"x")
     yield Bad("reading what changes something", "GET", f"{SWEEPS}/{seeds.sweep}/stop", 405, "method_not_allowed")
     for name in ("X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override"):

@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime, timedelta
 from http.client import HTTPResponse
 from pathlib import Path
 from socketserver import BaseRequestHandler, TCPServer
@@ -21,21 +20,15 @@ import httpx
 import pytest
 from sqlalchemy import select
 
-from models.spec import canonical_json
-from services import schedules, submissions, tokens
+from services import tokens
 from services.api import server
 from services.api.application import create_application
 from services.api.envelope import PAGE_POLICY, JsonLines
 from services.api.errors import FAULTS
 from services.ledger import Ledger
 from services.ledger_tables import metadata
-from services.plans import load_datasets, plan
 from services.provenance import provenance
-from services.schedules import RunOptions
 from services.serving import Limits
-from services.store import writing
-from services.sweeps import parse_sweep, settle
-from tests.services import factories
 from tests.services.api.bad_requests import (
     JSON_DEPTH,
     MARKUP,
@@ -45,12 +38,11 @@ from tests.services.api.bad_requests import (
     Bad,
     Seeds,
     bad_requests,
-    definition,
     raw_requests,
 )
 from tests.services.api.live import QUICK, live, settings_of
+from tests.services.api.seeded import SCHEDULE, SWEEP, seed
 
-NOW = datetime.now(UTC)
 PATIENCE_SECONDS = 20.0
 SECRET = "a secret of this machine"
 LIMITS = Limits(**QUICK.model_dump() | {"request_bytes": REQUEST_BYTES, "json_depth": JSON_DEPTH})
@@ -94,20 +86,13 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     data = folder / "data"
     _put_files(data, outside)
     place = settings_of(folder, authentication=True, dashboard="http://127.0.0.1:1", data_roots=(data,), limits=LIMITS)
-    run_key = factories.request(0).run_key
-    sweep = settle(parse_sweep(definition(name="one")))
-    with writing(place.store) as writer:
-        writer.put(factories.record(factories.request(0)))
-        writer.put_sweep("one", canonical_json(sweep), plan(sweep, load_datasets(sweep, place.cache)).members())
+    seeded = seed(place)
     ledger = Ledger(place.ledger)
-    secrets = _put_tokens(ledger)
-    submissions.accept(ledger, sweep, 2, "admin", NOW)
-    schedules.add(ledger, schedules.define(sweep, "0 2 * * *", RunOptions(store=place.store), NOW, name="nightly"))
     application = create_application(place)
     provenance()  # it asks git and the machine, once
     with _canary() as (canary, asked), _logged() as log, live(application) as address:
         host, port = address.removeprefix("http://").split(":")
-        seeds = Seeds(_operations(address), run_key, "one", "nightly", canary, secrets)
+        seeds = Seeds(_operations(address), seeded.run_key, SWEEP, SCHEDULE, canary, seeded.secrets)
         yield Served((host, int(port)), folder, outside, ledger, seeds, log, asked)
     ledger.close()
 
@@ -125,14 +110,6 @@ def _put_files(data: Path, outside: Path) -> None:
     (data / "link.csv").symlink_to(outside / "outside.csv")
     (data / "link.yaml").symlink_to(outside / "outside.yaml")
     os.mkfifo(data / "fifo.csv")
-
-
-def _put_tokens(ledger: Ledger) -> dict[str, str]:
-    found = {scope: tokens.create(ledger, scope, scope, NOW).secret for scope in tokens.SCOPES}
-    found["expired"] = tokens.create(ledger, "expired", "admin", NOW - timedelta(2), NOW - timedelta(1)).secret
-    found["revoked"] = tokens.create(ledger, "revoked", "admin", NOW).secret
-    tokens.revoke(ledger, "revoked", NOW)
-    return found
 
 
 def _operations(address: str) -> list[tuple[str, str, list[str]]]:
