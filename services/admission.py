@@ -7,6 +7,7 @@ none, a sweep may name no file at all.
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +18,9 @@ from services.varying import Draw, Range, variants
 
 MAX_CONFIGURATIONS = 20_000
 MAX_RUNS = 1_000_000
+MAX_ENTRIES = 10_000
+MAX_DATASETS = 200
+_MAX_WHOLE = 2**63  # what tables hold
 _MAX_WORDS = 1000  # characters of a dataset's or learner's name
 
 
@@ -37,12 +41,18 @@ def admit(definition: Any, roots: Sequence[Path]) -> Admitted:
             plans.
         DataError: a dataset of a name that there is nothing of.
     """
+    _check_values(definition)
     sweep = parse_sweep(definition)
+    if len(sweep.datasets) > MAX_DATASETS:
+        raise SpecError(f"sweep.datasets: {len(sweep.datasets):,} of them, and a server takes at most {MAX_DATASETS}")
     data = tuple(each.model_copy(update={"data": _dataset(each.data, roots)}) for each in sweep.datasets)
     learners = None if sweep.learners is None else tuple(_learner(each, roots) for each in sweep.learners)
     sweep = sweep.model_copy(update={"datasets": data, "learners": learners})
     _check_size(sweep)
-    settled = settle(sweep)
+    try:
+        settled = settle(sweep)
+    except SpecError as error:
+        raise SpecError(_relative(str(error), roots)) from None
     _check_text(settled)
     return Admitted(settled, runs_at_most(settled))
 
@@ -90,6 +100,13 @@ def _file(name: str, roots: Sequence[Path], what: str) -> Path:
     raise SpecError(f"{what}: there is no such file in the folders that this server lets sweeps read from")
 
 
+def _relative(message: str, roots: Sequence[Path]) -> str:
+    """A message with files named from the folders of `roots`: where these are is nobody's business."""
+    for root in roots:
+        message = message.replace(f"{root.resolve()}/", "")
+    return message
+
+
 def _check_words(text: str, what: str) -> None:
     if len(text) > _MAX_WORDS or not text.isprintable():
         raise SpecError(f"{what}: expected at most {_MAX_WORDS} characters, all of them printable")
@@ -111,6 +128,14 @@ def _check_size(sweep: Sweep) -> None:
             f"sweep {sweep.name!r} may have {runs:,} runs, and a server accepts at most {MAX_RUNS:,}: ask for fewer "
             "splits, seeds or values"
         )
+
+
+def _check_values(definition: Any) -> None:
+    """Before anything looks at each of them."""
+    if sum(1 for _ in islice(_leaves(definition), MAX_ENTRIES + 1)) > MAX_ENTRIES:
+        raise SpecError(f"sweep: a server takes at most {MAX_ENTRIES:,} values in one: ask for less, or for ranges")
+    if any(isinstance(value, int) and abs(value) >= _MAX_WHOLE for value in _leaves(definition)):
+        raise SpecError("sweep: it has a whole number in it that is beyond 64 bits")
 
 
 def _count(asked: Any) -> int:

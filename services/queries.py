@@ -340,7 +340,7 @@ def _position(query: Query, order: Sequence[_Order]) -> list[Any]:
     try:
         decoded = json.loads(base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True))
         version, seal, position = decoded
-        if version == _CURSOR_VERSION and seal == _seal(query, position):
+        if version == _CURSOR_VERSION and isinstance(position, list) and seal == _seal(query, position):
             return [_read(value, each.dtype) for value, each in zip(position, order, strict=True)]
     except (ValueError, TypeError, RecursionError):
         pass
@@ -362,6 +362,19 @@ def _written(value: Any) -> Any:
 
 
 def _read(value: Any, dtype: pl.DataType) -> Any:
-    if value is None or not (dtype.is_float() or dtype.is_temporal()):
-        return value
-    return float(value) if dtype.is_float() else datetime.fromisoformat(value)
+    """What `_written` wrote.
+
+    Raises:
+        ValueError, TypeError: it wrote no such thing.
+    """
+    if value is None:
+        return None
+    if dtype.is_float():
+        return float(value)
+    if dtype.is_temporal():
+        return datetime.fromisoformat(value)
+    if dtype.is_integer():
+        return _integer(str(value))
+    if type(value) is not (bool if dtype == pl.Boolean else str):
+        raise TypeError
+    return value

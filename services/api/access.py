@@ -108,6 +108,18 @@ async def find(request: HTTPConnection, secret: str) -> Token | None:
     return state.keyring.remembered(secret) or await run_in_threadpool(state.keyring.find, secret)
 
 
+async def is_permitted(request: HTTPConnection) -> bool:
+    """Whether a request brings a valid token, or needs none.
+
+    Raises:
+        LedgerError: the ledger cannot be used.
+    """
+    if not request.app.state.context.serving.authentication:
+        return True
+    secret = secret_of(request)
+    return secret is not None and await find(request, secret) is not None
+
+
 async def _caller(request: Request) -> Caller:
     context: Context = request.app.state.context
     if not context.serving.authentication:
@@ -127,8 +139,16 @@ def _check_local(request: Request) -> None:
     """Without tokens, a page of another site must not act by way of the browser of a person on this machine."""
     if not is_loopback(_host(request.headers.get("host", ""))):
         raise ApiError("forbidden", "authentication is off, so that this machine alone is answered: ask for localhost")
-    if request.method not in _SAFE and request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+    if request.method not in _SAFE and of_another_site(request):
         raise ApiError("forbidden", "authentication is off, so that pages of other sites may change nothing")
+
+
+def of_another_site(request: Request) -> bool:
+    """Whether another site's page made the browser ask: older browsers tell where it is from alone."""
+    origin = request.headers.get("origin")
+    return request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin") or (
+        origin is not None and origin.partition("://")[2] != request.headers.get("host")
+    )
 
 
 def _host(header: str) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Annotated
 
 from anyio import CapacityLimiter, to_thread
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Depends, Path, Query
 from starlette.responses import Response
 
 from models.spec import digest
@@ -12,12 +12,13 @@ from services.api.access import requires
 from services.api.context import Context, Here
 from services.api.errors import COMMON, documented
 from services.api.formats import KNOWN_HEADERS, MEDIA_TYPES, NOT_MODIFIED, REVALIDATE, Answer, Known, is_known, tag
+from services.api.parameters import only_known
 from services.document import Document
 from services.geometry.document import GeometryDocument
 from services.provenance import provenance
 from services.sweeps import NAME
 
-router = APIRouter(prefix="/api/v1/sweeps", tags=["analyses"], dependencies=[requires("read")])
+router = APIRouter(prefix="/api/v1/sweeps", tags=["analyses"], dependencies=[requires("read"), Depends(only_known)])
 
 # What takes seconds leaves the threads of quick answers alone.
 _at_once = CapacityLimiter(4)
@@ -95,4 +96,4 @@ async def _answer(
             return Response(status_code=304, headers={"ETag": etag, "Cache-Control": REVALIDATE})
         return context.answers.get(key, lambda: Answer(make(), MEDIA_TYPES["json"], etag)).response(known)
 
-    return await to_thread.run_sync(found, limiter=_at_once, abandon_on_cancel=True)
+    return await to_thread.run_sync(found, limiter=_at_once)

@@ -49,6 +49,7 @@ def create_application(settings: Serving, end: Callable[[], None] | None = None)
         openapi_tags=TAGS,
         docs_url=None,  # its page would be fetched from elsewhere
         redoc_url=None,
+        redirect_slashes=False,  # where to would be taken from the header Host
         exception_handlers=dict(HANDLERS),
         telemetry={"tracing": False, "metrics": False, "logs": False},
         lifespan=lifespan,

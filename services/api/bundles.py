@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Path
+from fastapi import APIRouter, Depends, Header, Path
 from pydantic import Field
 from starlette.responses import Response, StreamingResponse
 
@@ -24,13 +24,14 @@ from services.api.formats import (
     is_known,
     json_answer,
 )
+from services.api.parameters import only_known
 from services.bundles import Manifest
 from services.errors import NotStoredError
 from services.parts import Directory
 from services.rows import run_rows
 from services.schemas import SCHEMAS
 
-router = APIRouter(prefix="/api/v1", tags=["runs"], dependencies=[requires("read")])
+router = APIRouter(prefix="/api/v1", tags=["runs"], dependencies=[requires("read"), Depends(only_known)])
 
 MEDIA_TYPES: Mapping[str, str] = {
     bundles.MANIFEST: "application/json",
@@ -134,7 +135,8 @@ def list_parts(context: Here, run_key: RunKey) -> Parts:
     return Parts(run_key=run_key, parts=_facts(find(context, run_key)))
 
 
-_BINARY = {media_type: {"schema": {"type": "string", "format": "binary"}} for media_type in MEDIA_TYPES.values()}
+_CONTENT = {media_type: {"schema": {"type": "string", "format": "binary"}} for media_type in MEDIA_TYPES.values()}
+_WHOLE = _CONTENT | {MEDIA_TYPES[bundles.MANIFEST]: {"schema": {"type": "object"}}}
 _ACCEPT_RANGES = {"Accept-Ranges": {"schema": {"type": "string"}, "description": "`bytes`"}}
 
 
@@ -144,10 +146,10 @@ _ACCEPT_RANGES = {"Accept-Ranges": {"schema": {"type": "string"}, "description":
     summary="A part of a run's bundle",
     response_class=Response,
     responses={
-        200: {"description": "All of it.", "content": _BINARY, "headers": KNOWN_HEADERS | _ACCEPT_RANGES},
+        200: {"description": "All of it.", "content": _WHOLE, "headers": KNOWN_HEADERS | _ACCEPT_RANGES},
         206: {
             "description": "The range that was asked for.",
-            "content": _BINARY,
+            "content": _CONTENT,
             "headers": KNOWN_HEADERS | {"Content-Range": {"schema": {"type": "string"}, "description": "Which it is."}},
         },
         304: NOT_MODIFIED,

@@ -19,11 +19,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cluster.errors import ClusterError
 from models.dataset import DataError
-from models.spec import Settings, SpecError
+from models.spec import MOST_FAULTS, Settings, SpecError
 from services.errors import ConflictError, NotStoredError, QueryError, ScheduleError, ServiceError
 from services.formatting import printable
 
 RETRY_SECONDS = 5
+_LONGEST = 4000  # characters of a message
 _log = logging.getLogger(__name__)
 
 
@@ -98,7 +99,7 @@ class ApiError(Exception):
 
     def response(self, request_id: str) -> JSONResponse:
         """The answer to the request of this id."""
-        facts: dict[str, Any] = {"code": self.code, "message": self.message}
+        facts: dict[str, Any] = {"code": self.code, "message": _shortened(self.message)}
         if self.details is not None:
             facts["details"] = self.details
         return JSONResponse(
@@ -123,8 +124,11 @@ def told(error: Exception) -> ApiError:
             return error
         case RequestValidationError():
             faults = [
-                {"at": ".".join(map(str, fault["loc"])), "message": fault["msg"].removeprefix("Value error, ")}
-                for fault in error.errors()
+                {
+                    "at": _shortened(".".join(map(str, fault["loc"]))),
+                    "message": fault["msg"].removeprefix("Value error, "),
+                }
+                for fault in error.errors()[:MOST_FAULTS]
             ]
             summary = "; ".join(f"{fault['at']}: {fault['message']}" for fault in faults[:3])
             return ApiError("invalid_request", f"the request is not as documented: {summary}", details=faults)
@@ -150,6 +154,11 @@ def told(error: Exception) -> ApiError:
             )
         case _:
             return ApiError("internal", "a fault of the server, not of the request: its log has the request's id")
+
+
+def _shortened(text: str) -> str:
+    """What was sent may be in it, however long."""
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
 def _of_framework(error: HTTPException) -> ApiError:

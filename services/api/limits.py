@@ -1,24 +1,28 @@
 """How much one request, and one caller, may ask for: size, nesting, time and rate. ASGI middleware."""
 
 import asyncio
+import json
 import math
 import re
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from itertools import accumulate
 
+from anyio import CancelScope
 from fastapi import FastAPI
+from fastapi.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from services.api.access import holder
+from services.api.access import holder, is_permitted
 from services.api.envelope import Envelope
-from services.api.errors import ApiError, request_id_of
+from services.api.errors import ApiError, request_id_of, told
+from services.errors import ServiceError
 from services.serving import Limits
 
 STRANGER_SHARE = 0.2  # of the rate and the burst, for an address whose requests bring no valid token
+STRANGER_BYTES = 64 * 2**10  # of a body, likewise
 _MAX_KNOWN = 10_000
 # A string (whole, or cut off), a bracket, or a number that JSON does not have. Possessive: no text takes long.
 _TOKENS = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[{]|[\]}]|NaN|Infinity', re.DOTALL)
@@ -33,7 +37,10 @@ def guard(app: FastAPI, limits: Limits) -> None:
 
 
 class Bodies:
-    """Reads a request's body before anything else does, and refuses what is too large, too deep, or no JSON numbers."""
+    """Reads a request's body before anything else does, and refuses what is too large, too deep, or no JSON numbers.
+
+    Of who brings no valid token little is read, whatever becomes of it.
+    """
 
     def __init__(self, app: ASGIApp, limits: Limits) -> None:
         self._app, self._limits = app, limits
@@ -48,9 +55,9 @@ class Bodies:
             if body is None:
                 return  # they have hung up
             if "json" in Headers(scope=scope).get("content-type", ""):
-                check_json(body, self._limits.json_depth)
-        except ApiError as error:
-            await error.response(request_id_of(scope))(scope, receive, send)
+                await self._check(body)
+        except (ApiError, ServiceError) as error:
+            await told(error).response(request_id_of(scope))(scope, receive, send)
             return
         given = False
 
@@ -64,11 +71,13 @@ class Bodies:
         await self._app(scope, replay, send)
 
     async def _read(self, scope: Scope, receive: Receive) -> bytes | None:
-        most = self._limits.request_bytes
-        stated = dict(scope["headers"]).get(b"content-length", b"0")
-        if stated.isdigit() and int(stated[:20]) > most:
-            raise _too_large(most)
-        parts, size = [], 0
+        headers = Headers(scope=scope)
+        if headers.get("content-encoding", "identity") != "identity":
+            raise ApiError("unsupported_media_type", "the body is compressed, and none such is read: send it as it is")
+        stated = headers.get("content-length", "0")
+        size, parts = int(stated[:20]) if stated.isdecimal() else 0, []
+        most = await self._most(scope, size)
+        size = 0
         while True:
             message = await receive()
             if message["type"] == "http.disconnect":
@@ -76,22 +85,45 @@ class Bodies:
             parts.append(message.get("body", b""))
             size += len(parts[-1])
             if size > most:
-                raise _too_large(most)
+                most = await self._most(scope, size)
             if not message.get("more_body", False):
                 return b"".join(parts)
+
+    async def _check(self, body: bytes) -> None:
+        if len(body) > STRANGER_BYTES:  # it takes a while, in which others are answered
+            await run_in_threadpool(check_json, body, self._limits.json_depth)
+        else:
+            check_json(body, self._limits.json_depth)
+
+    async def _most(self, scope: Scope, size: int) -> int:
+        """The most bytes that may be read, where so many are to be."""
+        most = min(STRANGER_BYTES, self._limits.request_bytes)
+        if size > most and await is_permitted(HTTPConnection(scope)):
+            most = self._limits.request_bytes
+        if size > most:
+            raise _too_large(most)
+        return most
 
 
 def check_json(body: bytes, deepest: int) -> None:
     """Refuse what would be hard to parse, before it is parsed.
 
     Raises:
-        ApiError: it is nested too deeply, or has a number in it that JSON does not have.
+        ApiError: it is nested too deeply, has a number in it that JSON does not have, or is not in UTF-8.
     """
-    tokens = [token for token in _TOKENS.findall(body) if token[:1] != b'"']
-    if any(token not in _STEPS for token in tokens):
-        raise ApiError("invalid_request", "the body has NaN or Infinity in it, which JSON does not have: leave it out")
-    if max(accumulate(map(_STEPS.__getitem__, tokens)), default=0) > deepest:
-        raise ApiError("invalid_request", f"the body is nested more than {deepest} deep: send it flatter")
+    if not json.detect_encoding(body).startswith("utf-8"):  # a parser may take others, in which this would see nothing
+        raise ApiError("invalid_request", "expected JSON in UTF-8")
+    depth = 0
+    for found in _TOKENS.finditer(body):
+        token = found[0]
+        if token in _STEPS:
+            depth += _STEPS[token]
+            if depth > deepest:
+                raise ApiError("invalid_request", f"the body is nested more than {deepest} deep: send it flatter")
+        elif token[:1] != b'"':
+            raise ApiError(
+                "invalid_request", "the body has NaN or Infinity in it, which JSON does not have: leave it out"
+            )
 
 
 def _too_large(most: int) -> ApiError:
@@ -99,37 +131,54 @@ def _too_large(most: int) -> ApiError:
 
 
 class Deadline:
-    """Refuses what takes too long to begin an answer. One that has begun may go on: events, a large part."""
+    """Refuses what takes too long to begin an answer. One that has begun may go on: events, a large part.
+
+    A thread cannot be stopped: it ends by itself, its answer is thrown away, and until then it keeps its place among
+    those that may be at work at once, so that they do not pile up.
+    """
 
     def __init__(self, app: ASGIApp, limits: Limits) -> None:
         self._app, self._seconds = app, limits.seconds
+        self._given_up: set[asyncio.Task[None]] = set()  # the event loop itself keeps no task
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        begun = False
+        begun, late = False, False
+        # It waits for threads to end before it lets their places go, which cancelling the task would not do.
+        work = CancelScope()
 
         async def sending(message: Message) -> None:
             nonlocal begun
-            if not begun:
+            if not late:
                 begun = True
-                clock.reschedule(None)
-            await send(message)
+                await send(message)
 
-        try:
-            async with asyncio.timeout(self._seconds) as clock:
+        async def answering() -> None:
+            with work:
                 await self._app(scope, receive, sending)
-        except TimeoutError:
-            if begun:
-                raise
-            late = ApiError(
-                "unavailable",
-                f"it took more than {self._seconds:g} seconds: ask for less, or again later",
-                {"Retry-After": "5"},
-            )
-            await late.response(request_id_of(scope))(scope, receive, send)
+
+        task = asyncio.create_task(answering())
+        try:
+            await asyncio.wait({task}, timeout=self._seconds)
+            if begun or task.done():
+                await task
+                return
+        except asyncio.CancelledError:
+            work.cancel()
+            raise
+        late = True
+        self._given_up.add(task)
+        task.add_done_callback(self._given_up.discard)
+        work.cancel()
+        refusal = ApiError(
+            "unavailable",
+            f"it took more than {self._seconds:g} seconds: ask for less, or again later",
+            {"Retry-After": "5"},
+        )
+        await refusal.response(request_id_of(scope))(scope, receive, send)
 
 
 class Rates:

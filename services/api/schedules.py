@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Depends, Query, Response
 from fastapi import Path as InPath
 from pydantic import ConfigDict, Field
 
@@ -15,14 +15,20 @@ from services.admission import admit
 from services.api.access import requires
 from services.api.context import Context, Here
 from services.api.errors import COMMON, ApiError, documented
-from services.api.sweeps import AsSweep
+from services.api.parameters import only_known
+from services.api.sweeps import AsSweep, in_json
 from services.errors import ScheduleError
 from services.leases import has_scheduler
 from services.occurrences import Occurrence
 from services.schedules import LONGEST_GRACE, Overlap, RunOptions, Schedule, State
 from services.sweeps import NAME
 
-router = APIRouter(prefix="/api/v1/schedules", tags=["schedules"], generate_unique_id_function=lambda route: route.name)
+router = APIRouter(
+    prefix="/api/v1/schedules",
+    tags=["schedules"],
+    dependencies=[requires("read"), Depends(only_known)],
+    generate_unique_id_function=lambda route: route.name,
+)
 
 MAX_WORKERS = 10_000
 MAX_HISTORY = 1000
@@ -101,7 +107,7 @@ class RunNowAnswer(_Body):
     is_new: bool
 
 
-@router.get("", responses=documented(*COMMON), dependencies=[requires("read")])
+@router.get("", responses=documented(*COMMON))
 def list_schedules(context: Here) -> ScheduleList:
     """List the schedules, when they fire next, and what became of their last occurrences."""
     last = occurrences.latest(context.ledger)
@@ -114,7 +120,7 @@ def list_schedules(context: Here) -> ScheduleList:
     status_code=201,
     responses={200: {"model": ScheduleAnswer, "description": "It replaced one of this name."}}
     | documented(*COMMON, "invalid_sweep", "too_large", "unsupported_media_type"),
-    dependencies=[requires("submit")],
+    dependencies=[requires("submit"), Depends(in_json)],
 )
 def add_schedule(asked: ScheduleRequest, context: Here, response: Response) -> ScheduleAnswer:
     """Schedule a sweep. One of the same name is replaced, and keeps its history.
@@ -145,7 +151,7 @@ def add_schedule(asked: ScheduleRequest, context: Here, response: Response) -> S
     return _answer(schedule, None)
 
 
-@router.get("/{name}", responses=documented(*_OF_ONE), dependencies=[requires("read")])
+@router.get("/{name}", responses=documented(*_OF_ONE))
 def get_schedule(name: ScheduleName, context: Here) -> ScheduleAnswer:
     """Say what a schedule runs, and when."""
     return _look(context, name)
@@ -181,7 +187,7 @@ def run_schedule_now(name: ScheduleName, context: Here) -> RunNowAnswer:
     return RunNowAnswer(name=name, is_new=occurrences.run_now(context.ledger, name, datetime.now(UTC)))
 
 
-@router.get("/{name}/history", responses=documented(*_OF_ONE), dependencies=[requires("read")])
+@router.get("/{name}/history", responses=documented(*_OF_ONE))
 def list_occurrences(
     name: ScheduleName,
     context: Here,

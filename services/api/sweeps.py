@@ -18,13 +18,19 @@ from services.admission import Admitted, admit
 from services.api.access import Caller, requires
 from services.api.context import Context, Here
 from services.api.errors import COMMON, ApiError, documented
-from services.errors import ConflictError, NotStoredError, ServiceError
+from services.api.parameters import only_known
+from services.errors import NotStoredError, ServiceError
 from services.standing import StandingFacts
 from services.submissions import Key, Submission
 from services.sweep_states import SweepStands, SweepState, all_stand, known, stands
 from services.sweeps import NAME, Sweep, parse_sweep
 
-router = APIRouter(prefix="/api/v1/sweeps", tags=["sweeps"], generate_unique_id_function=lambda route: route.name)
+router = APIRouter(
+    prefix="/api/v1/sweeps",
+    tags=["sweeps"],
+    dependencies=[requires("read"), Depends(only_known)],
+    generate_unique_id_function=lambda route: route.name,
+)
 
 LOOK_SECONDS = 1.0
 LONGEST_STREAM_SECONDS = 3600.0  # then a follower asks anew, and shows a token that is valid still
@@ -50,7 +56,7 @@ IdempotencyKey = Annotated[
     str | None,
     Header(
         pattern=r"^[\x21-\x7e]{1,200}$",
-        description="Of your choice: the same sweep sent again with the same key is one submission.",
+        description="Of your choice: the same request sent again with the same key is one submission.",
     ),
 ]
 
@@ -142,6 +148,13 @@ def existing(name: SweepName, context: Here) -> SweepStands:
     return now
 
 
+def in_json(request: Request) -> None:
+    """Refuse a body that is no JSON: what another site's form could send without asking the browser's leave, say."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise ApiError("unsupported_media_type", "expected the body as JSON, with Content-Type: application/json")
+
+
 Existing = Annotated[SweepStands, Depends(existing)]
 
 
@@ -149,7 +162,7 @@ Existing = Annotated[SweepStands, Depends(existing)]
     "",
     status_code=202,
     responses=documented(*COMMON, "invalid_sweep", "conflict", "too_large", "unsupported_media_type"),
-    dependencies=[requires("submit")],
+    dependencies=[requires("submit"), Depends(in_json)],
 )
 def submit_sweep(
     request: Request,
@@ -165,18 +178,13 @@ def submit_sweep(
     server names.
     """
     _check_cluster(context)
-    key = None
-    if idempotency_key is not None:
-        key = Key(idempotency_key, _digest(definition))
-        try:
-            if (before := submissions.answered(context.ledger, caller.name, key)) is not None:
-                return _accepted(request, response, before)
-        except ConflictError as error:
-            raise ApiError("conflict", str(error)) from None
+    key = None if idempotency_key is None else Key(idempotency_key, _digest(definition))
+    if (before := _answered(context, caller, key)) is not None:
+        return _accepted(request, response, before)
     return _accept(request, response, context, admit(definition, context.serving.data_roots), caller, key)
 
 
-@router.get("", responses=documented(*COMMON), dependencies=[requires("read")])
+@router.get("", responses=documented(*COMMON))
 def list_sweeps(
     context: Here,
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE, description="Sweeps of a page.")] = 50,
@@ -192,7 +200,7 @@ def list_sweeps(
     )
 
 
-@router.get("/{name}", responses=documented(*COMMON, "not_found"), dependencies=[requires("read")])
+@router.get("/{name}", responses=documented(*COMMON, "not_found"))
 def get_sweep(now: Existing, context: Here) -> SweepAnswer:
     """Say what a sweep asks for, how it stands, and what became of each learner's runs."""
     try:
@@ -228,10 +236,18 @@ def stop_sweep(now: Existing, context: Here) -> StopAnswer:
     dependencies=[requires("submit")],
 )
 def resume_sweep(
-    request: Request, response: Response, now: Existing, context: Here, caller: Annotated[Caller, requires("submit")]
+    request: Request,
+    response: Response,
+    now: Existing,
+    context: Here,
+    caller: Annotated[Caller, requires("submit")],
+    idempotency_key: IdempotencyKey = None,
 ) -> SubmissionAnswer:
     """Go on with a sweep as it is known: it fits what is not stored yet, and what failed."""
     _check_cluster(context)
+    key = None if idempotency_key is None else Key(idempotency_key, _digest({"resume": now.name}))
+    if (before := _answered(context, caller, key)) is not None:
+        return _accepted(request, response, before)
     try:
         definition, members = context.store.sweep(now.name)
         runs = len(members)
@@ -241,14 +257,13 @@ def resume_sweep(
     if now.alive and not (now.submission and now.submission.active):
         raise ApiError("conflict", f"sweep {now.name!r} is at work already: stop it first, or wait for it")
     sweep = parse_sweep(json.loads(definition), f"sweep {now.name!r}")
-    return _accept(request, response, context, Admitted(sweep, runs), caller)
+    return _accept(request, response, context, Admitted(sweep, runs), caller, key)
 
 
 @router.get(
     "/{name}/events",
     response_class=EventSourceResponse,
     responses=documented(*COMMON, "not_found"),
-    dependencies=[requires("read")],
 )
 async def follow_sweep(now: Existing, context: Here) -> AsyncIterator[ServerSentEvent]:
     """Follow a sweep by server-sent events.
@@ -294,11 +309,13 @@ def _accept(
     request: Request, response: Response, context: Context, admitted: Admitted, caller: Caller, key: Key | None = None
 ) -> SubmissionAnswer:
     sweep, runs = admitted
-    try:
-        accepted = submissions.accept(context.ledger, sweep, runs, caller.name, datetime.now(UTC), key)
-    except ConflictError as error:
-        raise ApiError("conflict", str(error)) from None
+    accepted = submissions.accept(context.ledger, sweep, runs, caller.name, datetime.now(UTC), key)
     return _accepted(request, response, accepted.submission)
+
+
+def _answered(context: Context, caller: Caller, key: Key | None) -> Submission | None:
+    """The submission that answered the same request before."""
+    return None if key is None else submissions.answered(context.ledger, caller.name, key)
 
 
 def _accepted(request: Request, response: Response, submission: Submission) -> SubmissionAnswer:

@@ -23,11 +23,12 @@ from services.api.formats import (
     negotiate,
     page_answer,
 )
+from services.api.parameters import only_known
 from services.queries import KEYS, MAX_CONDITIONS, MAX_LIMIT, Query, Table, answer, columns_of, operators_of, tables_of
 from services.schemas import SCHEMAS
 from services.sweeps import NAME
 
-router = APIRouter(prefix="/api/v1", tags=["tables"], dependencies=[requires("read")])
+router = APIRouter(prefix="/api/v1", tags=["tables"], dependencies=[requires("read"), Depends(only_known)])
 
 _EXAMPLES = {
     "run_key": "0123456789abcdef0123456789abcdef",

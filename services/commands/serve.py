@@ -16,9 +16,6 @@ from services.settings import settings
 if TYPE_CHECKING:
     from services.serving import Serving
 
-GRACE_SECONDS = 5  # for answers that are under way when it ends
-KEEP_ALIVE_SECONDS = 75  # longer than clients and proxies do, or one may just be asking when it hangs up
-
 
 def serve(
     host: Annotated[
@@ -100,10 +97,9 @@ def _run(
     *,
     authentication: bool,
 ) -> None:
-    import uvicorn
-
     from services.api.application import create_application
     from services.api.envelope import log_json
+    from services.api.server import server
     from services.background import at_work
     from services.interrupts import terminable
     from services.opening import make
@@ -133,17 +129,7 @@ def _run(
     warm_up()
     stack.enter_context(at_work(found))
     _say(found, host, listening.getsockname()[1], again(store=store, ledger=ledger))
-    uvicorn.Server(
-        uvicorn.Config(
-            create_application(found),
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            timeout_keep_alive=KEEP_ALIVE_SECONDS,
-            timeout_graceful_shutdown=GRACE_SECONDS,
-        )
-    ).run(sockets=[listening])
+    server(create_application(found)).run(sockets=[listening])
 
 
 def _say(found: "Serving", host: str, port: int, options: str) -> None:

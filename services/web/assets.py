@@ -10,6 +10,7 @@ from typing import NamedTuple
 from fastapi import Request, Response
 
 from services import page
+from services.api.errors import ApiError
 
 STATIC = Path(__file__).parent / "static"
 LIBRARY = "vega.js"
@@ -31,9 +32,13 @@ def url(name: str) -> str:
 
 
 def serve(name: str, tag: str, request: Request) -> Response:
-    """The file of this name and content; 404 where there is none."""
+    """The file of this name and content.
+
+    Raises:
+        ApiError: there is none.
+    """
     if name not in _files() or tag != _tag(name):
-        return Response(status_code=404)
+        raise ApiError("not_found", "no such file: the pages name those that there are")
     asset, packed = _asset(name), "gzip" in request.headers.get("accept-encoding", "")
     headers = {"Cache-Control": _FOR_GOOD, "Vary": "Accept-Encoding"} | ({"Content-Encoding": "gzip"} if packed else {})
     return Response(asset.compressed if packed else asset.body, media_type=_TYPES[Path(name).suffix], headers=headers)

@@ -22,17 +22,26 @@ seeds: 1
 vary:
   inference.learning_rate: [0.01, 0.03]
 """
-LARGEST = 2**20
+LARGEST = 2**18
+DEEPEST = 32
 _FAULT = re.compile(r"(sweep(?:\.[\w.-]+)?|vary[\w.-]*|connections[\w.-]*|line \d+, column \d+)(?:: | (?=is ))(.*)")
 
 
 class _Plain(yaml.SafeLoader):
-    """Without aliases, by which a small text can mean an enormous one."""
+    """Without aliases, by which a small text can mean an enormous one, and no deeper than sweeps are."""
+
+    depth = 0
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
             raise SpecError("sweep: aliases (*name) are not taken here: write it out")
-        return super().compose_node(parent, index)
+        if self.depth > DEEPEST:
+            raise SpecError(f"sweep: it is nested more than {DEEPEST} deep: write it flatter")
+        self.depth += 1
+        try:
+            return super().compose_node(parent, index)
+        finally:
+            self.depth -= 1
 
 
 def check(text: bytes, roots: Sequence[Path]) -> dict[str, Any]:
@@ -56,7 +65,7 @@ def _decoded(text: bytes) -> Any:
         SpecError: it is too long, or neither of them, or has what JSON cannot say.
     """
     if len(text) > LARGEST:
-        raise SpecError(f"sweep: it has {len(text):,} characters, and at most {LARGEST:,} are taken")
+        raise SpecError(f"sweep: it has {len(text):,} bytes, and at most {LARGEST:,} are taken")
     try:
         found = yaml.load(text.decode("utf-8"), Loader=_Plain)
         return json.loads(json.dumps(found, allow_nan=False))

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from fastapi import Request
 from fastapi.concurrency import run_in_threadpool
 
+from services.api.errors import told
 from services.errors import ServiceError
 from services.web.overview import Progress
 
@@ -18,7 +19,7 @@ LONGEST_BEATS = 300  # then the browser asks again, by itself
 
 async def standings(request: Request, look: Callable[[], Sequence[Progress]]) -> AsyncIterator[str]:
     """An event `standing` for each sweep when it is first seen and whenever it changed; until the page goes away."""
-    told: dict[str, dict] = {}
+    known: dict[str, dict] = {}
     live = True
     for beat in range(LONGEST_BEATS):
         if await request.is_disconnected():
@@ -27,12 +28,12 @@ async def standings(request: Request, look: Callable[[], Sequence[Progress]]) ->
             try:
                 now = {each.name: each.as_json() for each in await run_in_threadpool(look)}
             except ServiceError as error:
-                yield _event("away", {"message": str(error)})
+                yield _event("away", {"message": told(error).message})
                 now = {}
             for name, standing in now.items():
-                if told.get(name) != standing:
+                if known.get(name) != standing:
                     yield _event("standing", standing)
-            told |= now
+            known |= now
             live = any(standing["live"] for standing in now.values())
         if beat % PING_BEATS == 0:
             yield ": still here\n\n"

@@ -1,4 +1,4 @@
-"""Pages as HTML: one environment for their templates, and the policy that every page is sent with."""
+"""Pages as HTML: one environment for their templates."""
 
 import math
 from collections.abc import Mapping
@@ -17,20 +17,6 @@ from services.document import Estimate
 from services.formatting import MISSING, format_seconds
 from services.web import assets
 
-# Nothing comes from elsewhere, and nothing runs or is styled that stands in a page itself.
-POLICY = "; ".join(
-    (
-        "default-src 'none'",
-        "script-src 'self'",
-        "style-src 'self'",
-        "img-src 'self' data:",
-        "connect-src 'self'",
-        "form-action 'self'",
-        "base-uri 'none'",
-        "frame-ancestors 'none'",
-    )
-)
-
 
 @cache
 def environment() -> Environment:
@@ -45,8 +31,7 @@ def render(request: Request, template: str, status: int = 200, **context: Any) -
     """A whole page."""
     signed_in = "basin_token" in request.cookies
     text = environment().get_template(template).render(path=request.url.path, signed_in=signed_in, **context)
-    headers = {"Content-Security-Policy": POLICY, "Cache-Control": "no-store", "Referrer-Policy": "same-origin"}
-    return HTMLResponse(text, status, headers)
+    return HTMLResponse(text, status)
 
 
 def moment(time: datetime | None) -> str:

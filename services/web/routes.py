@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from urllib.parse import parse_qs, quote, urlencode
 
 from anyio import CapacityLimiter, to_thread
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, StreamingResponse
@@ -15,10 +15,11 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
 from cluster.errors import ClusterError
-from services.api.access import COOKIE, find, requires
+from services.api.access import COOKIE, find, of_another_site, requires
 from services.api.context import Here
 from services.api.errors import FAULTS, ApiError, told
-from services.errors import NotStoredError, ServiceError
+from services.errors import NotStoredError, ScheduleError, ServiceError
+from services.sweeps import NAME
 from services.web import assets, events, runs
 from services.web.checks import EXAMPLE, check
 from services.web.overview import PAGE, asked, names, progress
@@ -29,6 +30,9 @@ SHOWN = (
     *("n_parameters", "r_hat_max", "wall_seconds", "stored_at"),
 )
 _COOKIE_SECONDS = 30 * 86400
+_FIELDS = 8
+SweepName = Annotated[str, Path(pattern=f"^{NAME}$")]
+DatasetName = Annotated[str, Query(max_length=500)]
 
 
 class PageRoute(APIRoute):
@@ -70,15 +74,19 @@ def _open() -> APIRouter:
 
     @router.post("/login")
     async def login(request: Request) -> Response:
-        form = parse_qs((await request.body()).decode("utf-8", "replace"))
+        try:
+            form = parse_qs((await request.body()).decode("utf-8", "replace"), max_num_fields=_FIELDS)
+        except ValueError:
+            raise ApiError("invalid_request", "expected the two fields of this form") from None
         token, next_page = form.get("token", [""])[0].strip(), _local(form.get("next", ["/"])[0])
-        if _of_another_site(request):
+        if of_another_site(request):
             return render(request, "login.html", 403, next=next_page, fault="Sign in on this page itself.")
         if await find(request, token) is None:
             fault = "This token is not known here: it was mistyped, revoked, or has expired."
             return render(request, "login.html", 401, next=next_page, fault=fault)
         answer = RedirectResponse(next_page, 303)
-        secure = request.url.scheme == "https"
+        # A server in front, which speaks HTTPS with the browser, says so.
+        secure = "https" in (request.url.scheme, request.headers.get("x-forwarded-proto"))
         answer.set_cookie(COOKIE, token, _COOKIE_SECONDS, httponly=True, samesite="strict", secure=secure)
         return answer
 
@@ -174,13 +182,17 @@ def _schedules_page(request: Request, here: Here) -> HTMLResponse:
 def _schedule_page(request: Request, here: Here, name: str) -> HTMLResponse:
     from services.web import schedules
 
-    return render(request, "schedule.html", **schedules.facts(here.ledger, name, datetime.now(UTC)))
+    try:
+        found = schedules.facts(here.ledger, name, datetime.now(UTC))
+    except ScheduleError as error:
+        raise ApiError("not_found", str(error)) from None
+    return render(request, "schedule.html", **found)
 
 
 # --- parts of pages ---------------------------------------------------------------------------------------------------
 
 
-async def _comparison(here: Here, name: str, dataset: str) -> HTMLResponse:
+async def _comparison(here: Here, name: SweepName, dataset: DatasetName) -> HTMLResponse:
     def part() -> str:
         from services.web import analyses  # JAX, and seconds to import
 
@@ -189,7 +201,7 @@ async def _comparison(here: Here, name: str, dataset: str) -> HTMLResponse:
     return await _slowly(part)
 
 
-async def _geometry(here: Here, name: str, dataset: str) -> HTMLResponse:
+async def _geometry(here: Here, name: SweepName, dataset: DatasetName) -> HTMLResponse:
     def part() -> str:
         from services.web import analyses
 
@@ -216,18 +228,18 @@ async def _pair_details(here: Here, a: str, b: str) -> HTMLResponse:
     return await _slowly(part)
 
 
-# What takes seconds leaves the threads of quick answers alone, and goes on when nobody waits for it any more.
+# What takes seconds leaves the threads of quick answers alone.
 _at_once = CapacityLimiter(4)
 
 
 async def _slowly(part: Callable[[], str]) -> HTMLResponse:
-    return HTMLResponse(await to_thread.run_sync(part, limiter=_at_once, abandon_on_cancel=True))
+    return HTMLResponse(await to_thread.run_sync(part, limiter=_at_once))
 
 
 async def _events(
     request: Request,
     here: Here,
-    sweep: Annotated[list[str], Query(max_length=PAGE)] = [],  # noqa: B006 - not changed
+    sweep: Annotated[list[Annotated[str, Query(pattern=f"^{NAME}$")]], Query(max_length=PAGE)] = [],  # noqa: B006 - not changed
 ) -> StreamingResponse:
     look = partial(progress, here, sweep)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
@@ -256,8 +268,3 @@ def _local(path: str) -> str:
     """A path of this server; anything else, which could lead elsewhere, is the first page."""
     plain = path.startswith("/") and path[1:2] not in ("/", "\\") and path.isprintable()
     return path if plain else "/"
-
-
-def _of_another_site(request: Request) -> bool:
-    """Whether another site's page made the browser ask, which may sign nobody in."""
-    return request.headers.get("sec-fetch-site", "none") not in ("same-origin", "none")

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import uvicorn
 from fastapi import FastAPI
 
 from services.api.application import create_application
+from services.api.server import server
 from services.serving import Limits, Serving, serving
 
 QUICK = Limits(requests_per_second=1e6, burst=10**6)
@@ -28,13 +28,13 @@ def settings_of(folder: Path, **stated: Any) -> Serving:
 def live(application: FastAPI) -> Iterator[str]:
     """Serve until the block ends; gives the address."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = uvicorn.Server(uvicorn.Config(application, log_config=None, lifespan="on"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+        running = server(application)
+        thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
         try:
             yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         finally:
-            server.should_exit = True
+            running.should_exit = True
             thread.join(20)
             assert not thread.is_alive()
 

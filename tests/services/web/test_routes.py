@@ -6,8 +6,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from services.api.envelope import PAGE_POLICY
 from services.web import assets
-from services.web.rendering import POLICY
 from tests.services.api.live import client_of, settings_of
 
 
@@ -25,8 +25,8 @@ def test_every_page_forbids_what_stands_in_it_to_run_and_has_nothing_that_would(
 ) -> None:
     answer = client.get(path)
     assert answer.status_code == (404 if path.endswith("none") else 200)
-    assert answer.headers["content-security-policy"] == POLICY
-    assert "unsafe" not in POLICY
+    assert answer.headers["content-security-policy"] == PAGE_POLICY
+    assert "unsafe" not in PAGE_POLICY
     assert all(mark not in answer.text for mark in (" style=", " onclick=", "<style", "http://", "https://"))
     assert all('src="/web/static/' in part.partition(">")[0] for part in answer.text.split("<script")[1:])
 
