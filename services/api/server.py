@@ -36,7 +36,7 @@ class Connection(HttpToolsProtocol):
         super().data_received(data)
         if self._in_head:
             self._head_bytes += len(data)
-            if self._waiting is None:  # the first of a later request: in between the connection may rest
+            if self._waiting is None:  # it is the first of a later request
                 self._wait()
             if self._head_bytes > HEAD_BYTES and not self.transport.is_closing():
                 self.send_400_response("The request's headers are too large.")
@@ -53,6 +53,12 @@ class Connection(HttpToolsProtocol):
             raise ValueError("the headers are too large")  # it is answered as what is no HTTP
         self._go_on()
         super().on_headers_complete()
+
+    def on_response_complete(self) -> None:
+        """Expect another request's head, in peace until some of it comes."""
+        if not self.pipeline:
+            self._in_head, self._head_bytes = True, 0
+        super().on_response_complete()
 
     def pause_writing(self) -> None:
         """The client takes nothing any more."""

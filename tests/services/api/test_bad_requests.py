@@ -436,7 +436,6 @@ def test_without_authentication_no_other_name_and_no_other_site_is_answered(serv
         "GET /api/v1/runs HT",
         "GET /health HTTP/1.1\r\nHost: a\r\nX-A: ",
         "\r\n",
-        "GET /health HTTP/1.1\r\nHost: a\r\n\r\n\r\n",
     ],
     ids=repr,
 )
@@ -444,6 +443,20 @@ def test_who_never_comes_to_the_point_is_cut_off(served: Served, monkeypatch: py
     monkeypatch.setattr(server, "HEAD_SECONDS", 0.3)
     with socket.create_connection(served.address, timeout=PATIENCE_SECONDS) as connection:
         connection.sendall(sent.encode())
+        while connection.recv(65536):
+            pass
+
+
+def test_a_connection_rests_between_requests_until_something_comes(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "HEAD_SECONDS", 0.3)
+    with socket.create_connection(served.address, timeout=PATIENCE_SECONDS) as connection:
+        for _ in range(2):
+            connection.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+            time.sleep(0.6)
+        connection.sendall(b"\r\n")
         while connection.recv(65536):
             pass
 
