@@ -3,7 +3,6 @@
 import pytest
 
 from benchmarks import service
-from benchmarks.service_load import MIX, NEXT
 
 pytestmark = pytest.mark.slow
 
@@ -14,8 +13,7 @@ def test_a_server_is_read_from_submitted_to_and_killed_without_an_error_or_a_los
     found = service.measure(runs=1_000, seconds=2.0, cluster=False)
     paced, killed = found["paced"], found["killed"]
     assert paced["faults"] == found["saturated"]["faults"] == found["trivial"]["faults"] == []
-    assert {"all reads", NEXT, "submit a sweep"} < set(paced["questions"])
-    assert len(paced["questions"]) == len(MIX) + 3
+    assert {"all reads", "submit a sweep"} < set(paced["questions"])
     assert paced["accepted"] == paced["in_ledger"] == paced["questions"]["submit a sweep"]["n"] > 0
     assert paced["appended"] > 0
     assert killed["accepted"] > 0 and killed["cut_off"] > 0
