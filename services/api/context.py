@@ -1,12 +1,14 @@
 """What the routes of one application share: its settings, the store, the ledger and what is kept of answers."""
 
 import threading
+from collections.abc import AsyncIterator
 from functools import cached_property
 from typing import Annotated
 
 from fastapi import Depends, Request
 
 from services import opening
+from services.api.errors import ApiError
 from services.api.formats import Answer
 from services.cache import Cache
 from services.ledger import Ledger
@@ -26,6 +28,7 @@ class Context:
         answers: what was computed for answers, by what it was computed from.
         directories: of bundles, by their names.
         fragments: parts of pages, likewise by what they were made from.
+        followers: how many follow sweeps by events now.
     """
 
     def __init__(self, serving: Serving) -> None:
@@ -33,6 +36,7 @@ class Context:
         self.answers: Cache[Answer] = Cache(serving.limits.cache_bytes)
         self.directories: Cache[Directory] = Cache(KEPT_PARTS)
         self.fragments: Cache[str] = Cache(serving.limits.cache_bytes)
+        self.followers = 0
         self._opening = threading.RLock()
 
     @property
@@ -77,3 +81,19 @@ def context_of(request: Request) -> Context:
 
 
 Here = Annotated[Context, Depends(context_of)]
+
+
+async def follower(context: Here) -> AsyncIterator[None]:
+    """A place among those that may follow sweeps at once, for as long as the answer goes on; a route's dependency.
+
+    Raises:
+        ApiError: all of them are taken.
+    """
+    if context.followers >= context.serving.limits.followers:
+        words = "as many follow sweeps as this server looks after: try again later, or ask for the sweep now and then"
+        raise ApiError("unavailable", words, {"Retry-After": "30"})
+    context.followers += 1
+    try:
+        yield
+    finally:
+        context.followers -= 1
