@@ -25,6 +25,8 @@ class Limits(Settings):
     """Requests at once before that rate applies."""
     seconds: Positive = 30.0
     """For an answer to begin."""
+    followers: Count = 200
+    """Who may follow sweeps by events at once; each is looked after every second."""
     storage_seconds: Positive = 5.0
     """How long a store that is away is waited for."""
     cache_bytes: Count = 64 * 2**20

@@ -1,12 +1,14 @@
 """What the routes of one application share: its settings, the store, the ledger and what is kept of answers."""
 
 import threading
+from collections.abc import AsyncIterator
 from functools import cached_property
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
 
 from services import opening
+from services.api.errors import ApiError
 from services.api.formats import Answer
 from services.cache import Cache
 from services.content import content_of
@@ -30,6 +32,7 @@ class Context:
         answers: what was computed for answers, by what it was computed from.
         directories: of bundles, by their names.
         fragments: parts of pages, likewise by what they were made from.
+        followers: how many follow sweeps by events now.
     """
 
     def __init__(self, serving: Serving) -> None:
@@ -39,6 +42,7 @@ class Context:
         self.fragments: Cache[str] = Cache(serving.limits.cache_bytes)
         self._counts: Cache[list[dict[str, Any]]] = Cache(KEPT_COUNTS)
         self._contents: Cache[str] = Cache(KEPT_CONTENTS)
+        self.followers = 0
         self._opening = threading.RLock()
 
     @property
@@ -105,3 +109,19 @@ def context_of(request: Request) -> Context:
 
 
 Here = Annotated[Context, Depends(context_of)]
+
+
+async def follower(context: Here) -> AsyncIterator[None]:
+    """A place among those that may follow sweeps at once, for as long as the answer goes on; a route's dependency.
+
+    Raises:
+        ApiError: all of them are taken.
+    """
+    if context.followers >= context.serving.limits.followers:
+        words = "as many follow sweeps as this server looks after: try again later, or ask for the sweep now and then"
+        raise ApiError("unavailable", words, {"Retry-After": "30"})
+    context.followers += 1
+    try:
+        yield
+    finally:
+        context.followers -= 1

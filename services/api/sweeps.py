@@ -16,7 +16,7 @@ from models.spec import Settings
 from services import standing, submissions
 from services.admission import Admitted, admit
 from services.api.access import Caller, requires
-from services.api.context import Context, Here
+from services.api.context import Context, Here, follower
 from services.api.errors import COMMON, ApiError, documented
 from services.api.parameters import only_known
 from services.errors import NotStoredError, ServiceError
@@ -264,6 +264,7 @@ def resume_sweep(
     "/{name}/events",
     response_class=EventSourceResponse,
     responses=documented(*COMMON, "not_found"),
+    dependencies=[Depends(follower)],
 )
 async def follow_sweep(now: Existing, context: Here) -> AsyncIterator[ServerSentEvent]:
     """Follow a sweep by server-sent events.

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from urllib.parse import parse_qs, quote, urlencode
 
 from anyio import CapacityLimiter, to_thread
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, StreamingResponse
@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 
 from cluster.errors import ClusterError
 from services.api.access import COOKIE, find, of_another_site, requires
-from services.api.context import Here
+from services.api.context import Here, follower
 from services.api.errors import FAULTS, ApiError, told
 from services.errors import NotStoredError, ScheduleError, ServiceError
 from services.sweeps import NAME
@@ -120,7 +120,7 @@ def _parts() -> APIRouter:
     router.add_api_route("/sweeps/{name}/geometry", _geometry)
     router.add_api_route("/runs/{run_key}/details", _run_details)
     router.add_api_route("/pair", _pair_details)
-    router.add_api_route("/events", _events)
+    router.add_api_route("/events", _events, dependencies=[Depends(follower)])
     router.add_api_route("/check", _check, methods=["POST"])
     return router
 

@@ -128,3 +128,11 @@ def test_a_browser_runs_nothing_that_stands_in_a_name(tmp_path, evil_html):
     assert sum("data-drawn" in attrs for _, attrs in tags) == 7
     assert "<title>taken</title>" not in dom
     assert "img" not in [tag for tag, _ in tags]
+
+
+def test_a_page_of_data_whose_columns_are_not_known_leaves_them_out():
+    document = digits_document()
+    unknown = document.model_copy(update={"dataset": document.dataset.model_copy(update={"columns": None})})
+    text = Page(render_report(unknown, evidence_of(unknown))).text
+    assert "rows; target" in " ".join(text.split())
+    assert "columns; target" not in text

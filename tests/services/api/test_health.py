@@ -1,6 +1,7 @@
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import get_args
 
 import polars as pl
 import pytest
@@ -8,7 +9,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from models.spec import SCHEMA_VERSION
 from services import tokens
+from services.api.formats import MEDIA_TYPES
 from services.ledger import Ledger
+from services.queries import Table
 from services.store import writing
 from tests.services import factories
 from tests.services.api.live import client_of, settings_of
@@ -110,3 +113,17 @@ def test_every_operation_that_asks_for_a_token_says_so(tmp_path: Path) -> None:
             assert operation["operationId"] and operation["summary"] and operation["tags"]
             answers = operation["responses"]
             assert all(answers[status]["content"] for status in answers if status >= "400")
+
+
+def test_an_empty_store_answers_every_question(tmp_path: Path) -> None:
+    with client_of(settings_of(tmp_path)) as client:
+        for table in get_args(Table):
+            for path in (f"/api/v1/{table}", f"/api/v1/tables/{table}"):
+                for media_type in MEDIA_TYPES.values():
+                    found = client.get(path, headers={"Accept": media_type})
+                    assert (found.status_code, found.headers["content-type"]) == (200, media_type), (path, found.text)
+        assert client.get("/api/v1/sweeps").json() == {"sweeps": [], "next_cursor": None}
+        assert client.get("/api/v1/schedules").json() == {"schedules": [], "scheduler_at_work": False}
+        assert client.get("/metrics").status_code == 200
+        for path in ("/", "/runs", "/schedules", "/submit", "/pair"):
+            assert client.get(path).status_code == 200

@@ -4,8 +4,10 @@ import asyncio
 import json
 import logging
 import socket
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,6 +15,7 @@ from typing import Any
 
 import httpx
 import pytest
+from anyio import to_thread
 from fastapi import FastAPI
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,6 +30,23 @@ from services.serving import Limits
 from tests.services.api.live import client_of, live, settings_of
 
 LIMITS = Limits(request_bytes=10_000, json_depth=8, requests_per_second=1e6, burst=10**6, seconds=0.5)
+
+
+class _AtWork:
+    """Counts those that begin."""
+
+    def __init__(self) -> None:
+        self.begun, self._lock = 0, threading.Lock()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self.begun += 1
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+AT_WORK, GO_ON = _AtWork(), threading.Event()
 
 
 class _Open:
@@ -52,6 +72,20 @@ def limited(limits: Limits) -> FastAPI:
     async def sleep(seconds: float) -> str:
         await asyncio.sleep(seconds)
         return "awake"
+
+    @app.get("/work")
+    def work() -> str:
+        with AT_WORK:
+            GO_ON.wait(30)
+        return "done"
+
+    @app.get("/quick")
+    def quick() -> str:
+        return "done"
+
+    @app.get("/busy")
+    async def busy() -> int:
+        return int(to_thread.current_default_thread_limiter().borrowed_tokens)
 
     guard(app, limits)
     return app
@@ -152,6 +186,35 @@ def test_what_takes_too_long_to_begin_is_given_up(client: httpx.Client):
     late = client.get("/sleep?seconds=60")
     assert (late.status_code, late.json()["error"]["code"]) == (503, "unavailable")
     assert late.headers["Retry-After"] == "5"
+
+
+def test_a_thread_that_is_given_up_keeps_its_place_until_it_ends(client: httpx.Client, address: str):
+    GO_ON.clear()
+    with ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(lambda _: httpx.get(f"{address}/work", timeout=20), range(3)))
+    try:
+        assert [each.status_code for each in found] == [503] * 3
+        assert {each.json()["error"]["code"] for each in found} == {"unavailable"}
+        assert client.get("/busy").json() == 3
+        assert client.get("/quick").json() == "done"
+    finally:
+        GO_ON.set()
+    until = time.monotonic() + 20
+    while client.get("/busy").json():
+        assert time.monotonic() < until
+
+
+def test_who_waits_for_a_place_is_given_up_and_never_begins(address: str):
+    GO_ON.clear()
+    begun = AT_WORK.begun
+    with ThreadPoolExecutor(60) as pool, httpx.Client(base_url=address, timeout=30) as client:
+        found = list(pool.map(lambda _: client.get("/work").status_code, range(60)))
+        assert found == [503] * 60
+        GO_ON.set()
+        until = time.monotonic() + 20
+        while client.get("/busy").json():
+            assert time.monotonic() < until
+    assert AT_WORK.begun - begun == 40
 
 
 def test_a_body_that_never_comes_is_given_up(address: str):

@@ -26,7 +26,10 @@ def test_faults_have_their_paths() -> None:
     [
         ("a: [", "line 1, column 5", "not YAML"),
         ("a: &x [1]\nb: *x\n", "", "aliases"),
-        ("[" * 5000, "", "plain values"),
+        ("[" * 5000, "", "nested more than 32 deep"),
+        ("- " * 5000, "", "nested more than 32 deep"),
+        ("{a: " * 33 + "1" + "}" * 33, "", "nested more than 32 deep"),
+        ("a: [" + "1," * 10_001 + "]", "", "at most 10,000 values"),
         ("name: .inf", "", "plain values"),
         ("name: 2026-01-01", "", "dates in quotes"),
         ("!!python/object/apply:os.system ['true']", "line 1, column 1", "could not determine a constructor"),
