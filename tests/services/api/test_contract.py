@@ -15,7 +15,7 @@ from services.api.application import create_application
 from tests.services.api.live import live, settings_of
 from tests.services.api.seeded import SCHEDULE, SWEEP, seed
 
-EXAMPLES = 16
+EXAMPLES = 12
 # Of these a schema cannot say all: whether a condition, an order or a cursor goes with a table, whether there is such
 # a dataset or learner, whether a setting can be varied, whether a cron expression ever fires.
 MEANT = ("tables", "sweeps", "schedules")
