@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from services.store import Store
-from tests.acceptance.conftest import BNN, LINEAR, NET, Basin, bundles, gone
+from tests.acceptance.conftest import BNN, LINEAR, NET, Basin, bundles, gone, title
 from tests.acceptance.servers import Servers, servers  # noqa: F401 - a fixture
 
 pytestmark = pytest.mark.slow
@@ -44,7 +44,7 @@ def test_a_server_that_is_killed_loses_no_accepted_sweep_and_fits_nothing_twice(
     second = servers.start()
     second.command.wait_until(lambda: bundles(store) > 0)
     processes = second.command.descendants()
-    assert any("raylet" in process.name() for process in processes)
+    assert any("raylet" in title(process) for process in processes)
     second.command.kill()  # while the job is at work
     assert gone(processes), "its cluster went on without it"
     stored = bundles(store)
