@@ -45,10 +45,13 @@ def duration(text: str, option: str) -> timedelta:
     Raises:
         ServiceError: it is none.
     """
-    parts = re.findall(r"(\d{1,6})([dhms])", text)
+    parts = re.findall(r"(\d{1,9})([dhms])", text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
         raise ServiceError(f"{option} {text!r}: expected numbers with d, h, m or s, such as 90s, 1h or 1d12h")
-    return sum((timedelta(**{_UNITS[unit]: int(number)}) for number, unit in parts), timedelta())
+    try:
+        return sum((timedelta(**{_UNITS[unit]: int(number)}) for number, unit in parts), timedelta())
+    except OverflowError:
+        raise ServiceError(f"{option} {text!r}: expected less than three million years") from None
 
 
 def listed(text: str | None) -> list[str]:

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from services.app import again, tell
 from services.commands.options import LedgerOption, StoreOption, duration, print_json
+from services.errors import ServiceError
 from services.formatting import MISSING, printable
 from services.settings import settings
 
@@ -58,14 +59,15 @@ def create(
     from services.tokens import create
 
     now = datetime.now(UTC)
+    until = None if expires is None else _after(now, expires)
     with _open(store, ledger, create=True) as opened:
-        made = create(opened, name, scope, now, None if expires is None else now + duration(expires, "--expires"))
+        made = create(opened, name, scope, now, until)
     if as_json:
         print_json({"secret": made.secret, **made.token.model_dump(mode="json")})
         return
     typer.echo(made.secret)
-    until = f", until {made.token.expires:%Y-%m-%d %H:%M} UTC" if made.token.expires else ""
-    tell(f"{name} may {_MAY[scope]}{until}. Keep it: it is not shown again.")
+    words = f", until {until:%Y-%m-%d %H:%M} UTC" if until else ""
+    tell(f"{name} may {_MAY[scope]}{words}. Keep it: it is not shown again.")
     tell(f"To end it: basin token revoke {name}{again(store=store, ledger=ledger)}")
 
 
@@ -115,3 +117,12 @@ def _open(store: str | None, ledger: str | None, *, create: bool = False) -> "cl
     environment = settings()
     url = ledger or environment.ledger or default_url(store or environment.store, environment.cache)
     return closing(Ledger(url, create=create))
+
+
+def _after(now: datetime, expires: str) -> datetime:
+    try:
+        return now + duration(expires, "--expires")
+    except OverflowError:
+        raise ServiceError(
+            f"--expires {expires!r}: that is after the year 9999; leave it out for a token without end"
+        ) from None

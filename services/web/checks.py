@@ -67,7 +67,7 @@ def _decoded(text: bytes) -> Any:
     if len(text) > LARGEST:
         raise SpecError(f"sweep: it has {len(text):,} bytes, and at most {LARGEST:,} are taken")
     try:
-        found = yaml.load(text.decode("utf-8"), Loader=_Plain)
+        found = _Plain(text.decode("utf-8")).get_single_data()
         return json.loads(json.dumps(found, allow_nan=False))
     except SpecError:
         raise

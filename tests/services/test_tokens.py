@@ -127,4 +127,9 @@ def test_the_command_makes_lists_and_ends_tokens(command):
     assert command("token", "revoke", "ada").out == "ada is revoked.\n"
     assert "revoked" in command("token", "list").out
     assert command("token", "revoke", "eve").err.startswith("error: no token 'eve'")
-    assert "expected numbers with d, h, m or s" in command("token", "create", "eve", "--expires", "soon").err
+    for expires, told in (
+        ("soon", "expected numbers with d, h, m or s"),
+        ("999999999d", "after the year 9999"),
+        ("999999999d999999999d", "expected less than three million years"),
+    ):
+        assert told in command("token", "create", "eve", "--expires", expires).err
