@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(shell sha256sum requirements/dev.lock 2>/dev/null | cut -c1-16)
 DATASET ?= digits
 
-.PHONY: compare test lint types layers tests rest-tests ray-tests bench lock clean help
+.PHONY: compare test lint types layers tests rest-tests ray-tests notebooks bench lock clean help
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -35,12 +35,15 @@ else
 	+$(MAKE) --no-print-directory --jobs 2 --keep-going --output-sync=line rest-tests ray-tests
 endif
 
-RAY_TESTS := tests/acceptance tests/cluster
+RAY_TESTS := tests/acceptance tests/cluster tests/notebooks tests/benchmarks/test_scaling.py
 rest-tests:
 	$(BIN)/pytest --numprocesses 2 --max-worker-restart 0 --dist loadfile $(RAY_TESTS:%=--ignore %)
 
 ray-tests:
 	$(BIN)/pytest $(RAY_TESTS)
+
+notebooks: $(STAMP)  ## execute the notebooks, each from clean
+	$(BIN)/pytest tests/notebooks
 
 bench: $(STAMP)  ## measure, side by side with the peers
 	$(BIN)/python -m benchmarks $(or $(ARGS),all)
@@ -54,9 +57,9 @@ $(STAMP):
 
 LOCK := uv pip compile -q --generate-hashes --universal --python-version 3.12 --no-annotate --no-header
 lock:  ## resolve the dependencies anew; needs uv
-	$(LOCK) pyproject.toml -c requirements/constraints.txt -o requirements/base.lock
+	$(LOCK) pyproject.toml --extra postgres -c requirements/constraints.txt -o requirements/base.lock
 	$(LOCK) pyproject.toml --extra dev -c requirements/base.lock -o requirements/dev.lock
-	$(LOCK) pyproject.toml --extra gpu -c requirements/base.lock -o requirements/gpu.lock
+	$(LOCK) pyproject.toml --extra postgres --extra gpu -c requirements/base.lock -o requirements/gpu.lock
 	$(LOCK) --group build -c requirements/dev.lock -o requirements/build.lock
 	$(LOCK) --group launcher -c requirements/dev.lock -o requirements/launcher.lock
 

@@ -71,6 +71,13 @@ def _planning() -> tuple[dict[str, Any], list[Table]]:
     return found, planning.tables(found)
 
 
+def _service() -> tuple[dict[str, Any], list[Table]]:
+    from benchmarks import service
+
+    found = service.measure()
+    return found, service.tables(found)
+
+
 def _chaos(seed: int = 0) -> tuple[dict[str, Any], list[Table]]:
     from benchmarks import chaos
 
@@ -87,6 +94,7 @@ BENCHMARKS: dict[str, Callable[..., tuple[dict[str, Any], list[Table]]]] = {
     "memory": _memory,
     "queries": _queries,
     "planning": _planning,
+    "service": _service,
     "chaos": _chaos,
 }
 
@@ -156,6 +164,12 @@ def queries(out: Out = None, write_docs: WriteDocs = False) -> None:
 def planning(out: Out = None, write_docs: WriteDocs = False) -> None:
     """Planning, and resuming when all is done, sweeps of up to 100,000 runs; seconds and memory of the driver."""
     _measure(["planning"], out, write_docs)
+
+
+@app.command()
+def service(out: Out = None, write_docs: WriteDocs = False) -> None:
+    """`basin serve` with 50 readers, 5 submitters and 100,000 runs stored; then it is killed, and started again."""
+    _measure(["service"], out, write_docs)
 
 
 @app.command()

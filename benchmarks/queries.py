@@ -92,13 +92,13 @@ def measure(runs: int = 1_000_000, repeats: int = 30) -> dict[str, Any]:
             committer = Committer(writer.storage)
         store = Store(path)
         start = time.perf_counter()
-        _append(committer, large, COMPACT_EVERY)
+        runs_table.append(committer, {"runs": large}, COMPACT_EVERY)
         seconds = time.perf_counter() - start
         _fill(database, large)
         compacted = [_beside_sqlite(question, store, database, repeats) for question in QUESTIONS]
         sizes = {"files": len(_files(path)), "bytes": sum(file.stat().st_size for file in _files(path))}
         sizes |= {"sqlite_bytes": database.stat().st_size}
-        _append(committer, small, SMALL_COMMITS)
+        runs_table.append(committer, {"runs": small}, SMALL_COMMITS)
         before = [_times([lambda q=question: q.ask(store)], repeats)[0] for question in QUESTIONS]
         sizes |= {"files_before_compaction": len(_files(path))}
     questions = [
@@ -128,13 +128,6 @@ def tables(found: dict[str, Any]) -> list[Table]:
     ]
     title = f"Questions to {found['runs']:,} runs, {found['repeats']} times each; {PEER_REPEATS} times beside SQLite"
     return [Table(title, header, rows), Table("The table that was asked", ["what", "how much"], facts)]
-
-
-def _append(committer: Committer, rows: pl.DataFrame, commits: int) -> None:
-    size = -(-len(rows) // commits)
-    for start in range(0, len(rows), size):
-        committer.look()
-        committer.append({"runs": rows[start : start + size]})
 
 
 def _files(path: Path) -> list[Path]:

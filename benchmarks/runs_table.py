@@ -1,6 +1,7 @@
 """Rows of the table `runs` for a million runs: real learners' rows, multiplied by splits, seeds and sweeps."""
 
 import hashlib
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 import numpy as np
@@ -10,6 +11,7 @@ from models.dataset import Partition
 from models.result import RunRequest, RunResult, Seconds
 from models.spec import resolve
 from services.bundles import Record, manifest_of
+from services.commits import Committer
 from services.learners import presets
 from services.provenance import provenance
 from services.rows import run_rows
@@ -41,6 +43,18 @@ def make(n_runs: int) -> pl.DataFrame:
     placed = pl.concat([runs, before]).with_columns(place=places + pl.Series(rng.uniform(0, DISORDER, len(places))))
     placed = placed.sort("place").with_columns(stored_at=START + pl.duration(milliseconds=100 * pl.col("place")))
     return placed.select(SCHEMAS["runs"].names()).cast(SCHEMAS["runs"])
+
+
+def append(committer: Committer, rows: Mapping[str, pl.DataFrame], commits: int) -> None:
+    """Append rows by table, in so many commits."""
+    for i in range(commits):
+        committer.look()
+        committer.append({table: _share(each, i, commits) for table, each in rows.items()})
+
+
+def _share(rows: pl.DataFrame, i: int, n: int) -> pl.DataFrame:
+    start, end = (len(rows) * k // n for k in (i, i + 1))
+    return rows[start:end]
 
 
 def _runs(n: int, rng: np.random.Generator) -> pl.DataFrame:

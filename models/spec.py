@@ -7,12 +7,13 @@ exactly when they mean the same fit.
 import difflib
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 SCHEMA_VERSION = 3
+MOST_FAULTS = 20  # of a spec that are told
 
 Task = Literal["classes", "real", "count"]
 Kind = Literal["deterministic", "bayesian-net", "glm", "baseline"]
@@ -396,7 +397,14 @@ def parse_learner(data: Any, where: str = "learner") -> Learner:
     try:
         return Learner.model_validate(data)
     except ValidationError as error:
-        raise SpecError("\n".join(_explain(where, e) for e in error.errors())) from None
+        raise SpecError("\n".join(explained(error.errors(), lambda fault: _explain(where, fault)))) from None
+
+
+def explained(faults: Sequence[Any], explain: Callable[[Any], str]) -> Iterator[str]:
+    """A line for each fault, for as many as anybody reads."""
+    yield from map(explain, faults[:MOST_FAULTS])
+    if len(faults) > MOST_FAULTS:
+        yield f"... and {len(faults) - MOST_FAULTS:,} more"
 
 
 def _explain(where: str, error: Any) -> str:

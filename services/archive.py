@@ -17,11 +17,16 @@ from services.errors import StoreError
 from services.storage import Storage
 
 _SUFFIX = ".zip"
-_SEAL_BYTES = 64
+SEAL_BYTES = 64
 
 
 class DamagedError(StoreError):
     """An object of the store that is not as it was written."""
+
+
+def damaged(where: str) -> DamagedError:
+    """What a person is told of an archive that is not as it was written."""
+    return DamagedError(f"{where} is damaged: `basin store rebuild` sets it aside, and what it held is done again")
 
 
 class Archive:
@@ -34,11 +39,9 @@ class Archive:
             DamagedError: it is not as it was written.
         """
         self.where = where
-        body, seal = memoryview(data)[:-_SEAL_BYTES], data[-_SEAL_BYTES:]
+        body, seal = memoryview(data)[:-SEAL_BYTES], data[-SEAL_BYTES:]
         if hashlib.sha256(body).hexdigest().encode() != seal:
-            raise DamagedError(
-                f"{where} is damaged: `basin store rebuild` sets it aside, and what it held is done again"
-            )
+            raise damaged(where)
         self._zip = zipfile.ZipFile(io.BytesIO(data))
 
     def __contains__(self, name: str) -> bool:
@@ -134,7 +137,7 @@ def _packed(writers: Mapping[str, Callable[[IO[bytes]], object]]) -> bytes:
             member.external_attr = 0o644 << 16  # how `unzip` makes the file readable
             with archive.open(member, "w", force_zip64=True) as file:
                 write(file)
-        archive.comment = bytes(_SEAL_BYTES)
+        archive.comment = bytes(SEAL_BYTES)
     with buffer.getbuffer() as view:
-        view[-_SEAL_BYTES:] = hashlib.sha256(view[:-_SEAL_BYTES]).hexdigest().encode()
+        view[-SEAL_BYTES:] = hashlib.sha256(view[:-SEAL_BYTES]).hexdigest().encode()
     return buffer.getvalue()

@@ -143,6 +143,11 @@ class Bundle:
     _archive: Archive
     manifest: Manifest
 
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Names of what it has."""
+        return tuple(self._archive.names)
+
     def rows(self) -> pl.DataFrame:
         """The run's rows for all tables but `runs`, as `services.rows.join` made them."""
         if ROWS not in self._archive:

@@ -54,8 +54,9 @@ def panel(field_name: str, frame: pl.DataFrame) -> alt.Facet:
 
 def log_where_positive(values: pl.Series) -> alt.Scale:
     """A scale around the values, logarithmic where all of them are positive."""
-    kind = "log" if bool((values > 0).all()) else "linear"
-    return alt.Scale(type=kind, zero=False, nice=False, padding=10)
+    if bool((values > 0).all()):
+        return alt.Scale(type="log", nice=False, padding=10)
+    return alt.Scale(type="linear", zero=False, nice=False, padding=10)
 
 
 def name_axis(limit: int = 230) -> alt.Axis:

@@ -9,7 +9,21 @@ from typer.exceptions import TyperException
 
 # Heavy imports (JAX, PyMC, Ray, Altair) wait inside the commands, so that --help and mistakes are answered at once.
 from cluster.errors import ClusterError
-from services.commands import compare, data, geometry, learners, schedule, schema, stored, submit, sweep
+from services.commands import (
+    compare,
+    data,
+    export,
+    geometry,
+    learners,
+    reproduce,
+    schedule,
+    schema,
+    serve,
+    stored,
+    submit,
+    sweep,
+    token,
+)
 from services.errors import ServiceError
 
 app = typer.Typer(
@@ -43,11 +57,15 @@ app.add_typer(schedule.app, name="schedule")
 app.command()(schedule.scheduler)
 app.command()(submit.submit)
 app.add_typer(submit.app, name="jobs")
+app.command()(serve.serve)
+app.add_typer(token.app, name="token")
 app.command("measures")(geometry.list_measures)
 app.command()(geometry.measure)
 app.command()(geometry.geometry)
 app.command()(geometry.audit)
 app.command()(stored.results)
+app.add_typer(export.app, name="export")
+app.command()(reproduce.reproduce)
 app.command("learners")(learners.list_learners)
 app.add_typer(data.app, name="data")
 app.add_typer(stored.app, name="store")

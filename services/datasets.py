@@ -13,7 +13,7 @@ from models.dataset import DataError, Dataset, listed
 from models.spec import Task
 from models.tasks import randomise_labels
 from services.confinement import permitted
-from services.ingest.openml import open_openml
+from services.ingest.openml import check_key, open_openml
 from services.ingest.readers import SUFFIXES, read_frame, read_npz
 from services.ingest.sources import (
     DATA_FOLDER,
@@ -26,7 +26,7 @@ from services.ingest.sources import (
 )
 from services.ingest.table import from_array, from_table
 
-__all__ = ["DatasetDescription", "DatasetInfo", "describe", "file_of", "listing", "load"]
+__all__ = ["DatasetDescription", "DatasetInfo", "check_name", "describe", "file_of", "listing", "load"]
 
 
 @dataclass(frozen=True)
@@ -109,6 +109,23 @@ def file_of(name: str) -> Path | None:
     path = Path(name)
     is_path = os.path.exists(name) or path.suffix.lower() in SUFFIXES or os.sep in name  # noqa: PTH110 - takes any text
     return path if is_path else None
+
+
+def check_name(name: str) -> None:
+    """Refuse a name that `load` would know nothing of. Nothing is read, and OpenML is not asked.
+
+    Raises:
+        DataError: there is nothing of this name.
+    """
+    head, colon, rest = name.partition(":")
+    if colon and head == "random-labels":
+        check_name(rest)
+    elif colon and head == "openml":
+        check_key(rest)
+    elif is_synthetic(name):
+        synthetic_source(name)
+    elif name not in (known := named_sources()) and file_of(name) is None:
+        raise DataError(_unknown(name, list(known)))
 
 
 def _find(name: str, cache: Path) -> Source:

@@ -195,8 +195,10 @@ class DatasetFacts(Record):
 
     name: str
     rows: Amount
-    columns: Amount
-    target: str
+    columns: Amount | None
+    """Null where stored runs were compared without reading the data again."""
+    target: str | None
+    """Null likewise, unless the sweep states it."""
     classes: tuple[str, ...] = ()
     """Labels by code; empty unless the task is classes."""
     fingerprint: str

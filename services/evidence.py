@@ -20,24 +20,29 @@ ENERGY_BINS = 40
 MEASURE_NAMES = ("hessian_top_eigenvalue", "hessian_trace", "effective_parameters")
 
 
-def gather(store: Store, rows: Rows, names: Sequence[str], task: Task) -> Evidence:
-    """Read what the charts need: tables, all predictions, and the first run's posterior of each learner."""
+def gather(store: Store, rows: Rows, names: Sequence[str], task: Task, most: int | None = None) -> Evidence:
+    """Read what the charts need: tables, predictions, and the first run's posterior of each learner.
+
+    Predictions and losses are those of all runs, or of at most so many of each learner.
+    """
     finished = rows.runs.filter(status="finished")
     labels = finished.select("run_key", "learner", run=_run_label())
+    drawn = labels if most is None else labels.filter(pl.int_range(pl.len()).over("learner") < most)
     reliability, ranks, energies = [], [], []
     for name in names:
-        keys = finished.filter(learner=name)["run_key"].to_list()
+        keys = drawn.filter(learner=name)["run_key"].to_list()
         if not keys:
             continue
         reliability += list(_reliability(name, [store.bundle(key).predictions() for key in keys], task))
         posterior = store.bundle(keys[0]).posterior()
         if posterior is not None and posterior["sample_stats"].sizes["draw"] >= MIN_DRAWS:
-            ranks += list(_ranks(name, posterior))
-            energies += list(_energies(name, posterior))
+            if worst := worst_mixing(posterior):
+                ranks += list(rank_rows(name, *worst))
+            energies += list(energy_rows(name, posterior))
     return Evidence(
         reliability=pl.DataFrame(reliability, schema=dict(RELIABILITY), orient="row"),
         measures=_measures(rows, labels),
-        losses=_losses(store, labels),
+        losses=_losses(store, drawn),
         ranks=pl.DataFrame(ranks, schema=dict(RANKS), orient="row"),
         energies=pl.DataFrame(energies, schema=dict(ENERGIES), orient="row"),
     )
@@ -83,11 +88,8 @@ def _losses(store: Store, labels: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _ranks(name: str, posterior: xr.DataTree) -> Iterator[tuple]:
-    """Histogram of each chain's ranks among all draws, of the quantity that mixes worst.
-
-    Vehtari et al. (2021), section 4.1: ties have their average rank.
-    """
+def worst_mixing(posterior: xr.DataTree) -> tuple[str, np.ndarray] | None:
+    """What mixes worst of a posterior, in words, and its (chains, draws); of nets a prediction. None if it is empty."""
     group = "predictions" if "predictions" in posterior.children else "posterior"
     best: tuple[float, str, np.ndarray] | None = None
     for values in posterior[group].data_vars.values():
@@ -97,9 +99,14 @@ def _ranks(name: str, posterior: xr.DataTree) -> Iterator[tuple]:
         worst = int(np.argmax(r_hat))
         if best is None or r_hat[worst] > best[0]:
             best = (float(r_hat[worst]), _label(values, worst), flat[:, :, worst])
-    if best is None:
-        return
-    _, quantity, draws = best
+    return None if best is None else best[1:]
+
+
+def rank_rows(name: str, quantity: str, draws: np.ndarray) -> Iterator[tuple]:
+    """Histogram of each chain's ranks among all draws of a quantity: rows of `RANKS`.
+
+    Vehtari et al. (2021), section 4.1: ties have their average rank.
+    """
     ranks = rankdata(draws, axis=None).reshape(draws.shape) - 0.5
     edges = np.linspace(0.0, 1.0, RANK_BINS + 1)
     for chain, shares in enumerate(ranks / draws.size):
@@ -120,7 +127,7 @@ def _label(values: xr.DataArray, position: int) -> str:
     return f"{values.name} at {places}"
 
 
-def _energies(name: str, posterior: xr.DataTree) -> Iterator[tuple]:
+def energy_rows(name: str, posterior: xr.DataTree) -> Iterator[tuple]:
     """Densities of the centred energy and of its change from draw to draw (Betancourt 2017, section 6.1)."""
     energy = np.asarray(posterior["sample_stats"]["energy"], float)
     kinds = {"marginal": (energy - energy.mean()).ravel(), "transition": np.diff(energy, axis=1).ravel()}

@@ -20,13 +20,14 @@ from services.charts import (
     colour,
     finished,
     inline,
-    log_where_positive,
     name_axis,
     panel,
     shape,
     tips,
 )
 from services.document import Document
+from services.pair_figure import pair_chart, pair_frame
+from services.scatter import brushed_panels
 
 MAX_POINTS = 300
 
@@ -97,11 +98,15 @@ class Evidence:
     energies: pl.DataFrame = field(default_factory=partial(pl.DataFrame, schema=ENERGIES))
 
 
-def figures(document: Document, evidence: Evidence) -> dict[str, alt.TopLevelMixin]:
-    """Every chart that there is evidence for, by name, in reading order."""
-    names = tuple(sorted(learner.name for learner in document.learners))
+def figures(document: Document, evidence: Evidence, names: Sequence[str] = ()) -> dict[str, alt.TopLevelMixin]:
+    """Every chart that there is evidence for, by name, in reading order.
+
+    Colours go by `names`, of learners, or else by those of the document.
+    """
+    names = names or tuple(sorted(learner.name for learner in document.learners))
     drawn = {
         "scores": (scores := scores_frame(document), partial(score_chart, scores, names)),
+        "pairs": (pairs := pair_frame(document), partial(pair_chart, pairs)),
         "reliability": (evidence.reliability, partial(reliability_chart, evidence.reliability, names, document.task)),
         "measures": (evidence.measures, partial(gap_chart, evidence.measures, names)),
         "losses": (evidence.losses, partial(loss_chart, evidence.losses, names)),
@@ -187,34 +192,13 @@ def reliability_chart(frame: pl.DataFrame, names: Sequence[str], task: Task) -> 
 
 def gap_chart(frame: pl.DataFrame, names: Sequence[str]) -> alt.ConcatChart:
     """Each measure against the generalisation gap, a point per run; logarithmic where all values are positive."""
-    panels = []
-    for (measure,), part in frame.filter(pl.col("value").is_finite()).group_by("measure", maintain_order=True):
-        words = _MEASURE_WORDS.get(str(measure), str(measure).replace("_", " "))
-        panels.append(
-            alt.Chart(inline(part))
-            .mark_point(filled=True, size=60, opacity=0.85)
-            .encode(
-                x=alt.X(
-                    "value:Q",
-                    title=words,
-                    scale=log_where_positive(part["value"]),
-                    axis=alt.Axis(tickCount=4),
-                ),
-                y=alt.Y("gap:Q", title="gap (nats per row)", scale=alt.Scale(zero=False, nice=False, padding=10)),
-                color=colour(names),
-                shape=shape(names),
-                tooltip=tips("learner:N", "run:N", "value:Q", "gap:Q"),
-            )
-            .properties(width=CELL, height=CELL)
-        )
-    return (
-        alt.concat(*panels, columns=3)
-        .resolve_scale(y="shared")
-        .properties(
-            title=alt.Title(
-                "Measure against generalisation gap",
-                subtitle="If flatness helped here, points would rise to the right. One point per run.",
-            )
+    finite = frame.filter(pl.col("value").is_finite())
+    words = pl.col("measure").replace(_MEASURE_WORDS).str.replace_all("_", " ", literal=True)
+    return brushed_panels(finite.with_columns(panel=words), names, titled=False).properties(
+        title=alt.Title(
+            "Measure against generalisation gap",
+            subtitle="If flatness helped here, points would rise to the right. One point per run; drag over some to "
+            "pick them out in every panel.",
         )
     )
 
@@ -226,6 +210,7 @@ def loss_chart(frame: pl.DataFrame, names: Sequence[str]) -> alt.FacetChart:
     positive = bool(
         losses.select(((cs.float() > 0) | cs.float().is_null() | cs.float().is_nan()).all()).row(0) == (True, True)
     )
+    scale = alt.Scale(type="log") if positive else alt.Scale(type="linear", zero=False)
     chart = (
         alt.Chart(inline(frame))
         .transform_fold(["train", "validation"], as_=["part", "loss"])
@@ -233,9 +218,7 @@ def loss_chart(frame: pl.DataFrame, names: Sequence[str]) -> alt.FacetChart:
         .mark_line(strokeWidth=1.5, opacity=0.8)
         .encode(
             x=alt.X("step:Q", title="step", axis=alt.Axis(tickCount=4, format="~s")),
-            y=alt.Y(
-                "loss:Q", title="loss (nats per row)", scale=alt.Scale(type="log" if positive else "linear", zero=False)
-            ),
+            y=alt.Y("loss:Q", title="loss (nats per row)", scale=scale),
             color=colour(names, legend=False),
             strokeDash=alt.StrokeDash(
                 "part:N",

@@ -16,7 +16,8 @@ def format_estimate(value: float | None, standard_error: float | None) -> tuple[
         return format_number(value, 4), ""
     decimals = 1 - _exponent(standard_error, 2)
     if decimals > 4 - _exponent(value, 5):
-        return format_number(value, 5), _scientific(standard_error, 2)
+        small = abs(standard_error) < 1
+        return format_number(value, 5), (_scientific if small else format_number)(standard_error, 2)
     return _fixed(value, decimals), _fixed(standard_error, decimals)
 
 

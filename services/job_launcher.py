@@ -34,7 +34,7 @@ class JobLauncher:
     def state(self, launch_id: str) -> LaunchState | None:
         """See `Launcher`."""
         job = self._jobs().find(_job_id(launch_id))
-        return job and _state_of(job, f"basin jobs logs {job.id} --address {self._address}")
+        return job and state_of(job, f"basin jobs logs {job.id} --address {self._address}")
 
     def stop(self, launch_id: str) -> None:
         """See `Launcher`."""
@@ -48,7 +48,8 @@ class JobLauncher:
         return self._connected
 
 
-def _state_of(job: "Job", log: str) -> LaunchState:
+def state_of(job: "Job", log: str) -> LaunchState:
+    """What became of a sweep's job, and why; `log` says where all that it printed is."""
     if job.state == "stopped":
         return STOPPED
     if job.state != "failed":

@@ -49,7 +49,7 @@ class Ledger:
         self._engine = _engine(parsed)
         self._reader = self._engine.execution_options(reading=True)
         try:
-            if create:
+            if create or self._is_older():
                 with self.transaction() as connection:
                     _create(connection)
             self.identity = self._identity()
@@ -88,6 +88,12 @@ class Ledger:
         except DBAPIError as error:
             reason = str(error.orig).strip().splitlines() or [type(error.orig).__name__]
             raise LedgerError(f"the ledger {self.name} cannot be used: {reason[0]}") from error
+
+    def _is_older(self) -> bool:
+        """Whether it is a ledger that lacks tables of this Basin."""
+        with self.reading() as connection:
+            there = set(inspect(connection).get_table_names())
+        return ledgers.name in there and not there.issuperset(metadata.tables)
 
     def _identity(self) -> str:
         with self.reading() as connection:
@@ -169,9 +175,10 @@ def _engine(url: URL) -> Engine:
 
 
 def _create(connection: Connection) -> None:
-    """Make the tables where there are none; several processes may try at once."""
+    """Make the tables that are not there; several processes may try at once."""
     if connection.dialect.name == "postgresql":
         connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": _CREATION})
-    if not inspect(connection).has_table("ledger"):
-        metadata.create_all(connection)
+    is_new = not inspect(connection).has_table(ledgers.name)
+    metadata.create_all(connection)
+    if is_new:
         insert_new(connection, ledgers, [{"version": VERSION, "identity": uuid.uuid4().hex}])

@@ -5,8 +5,11 @@
     schedules     when, and which definition
     occurrences   one row for each schedule and planned time, whatever became of it
     schedulers    who was seen last at what time
+    tokens        who may use the HTTP API, and for what
+    submissions   sweeps that the HTTP API accepted, and what became of them
+    requests      which submission answered a request that may be repeated, by its idempotency key
 
-Change a table, and `VERSION` with it.
+Change a table, and `VERSION` with it; one that is new is made in ledgers that lack it.
 """
 
 from datetime import UTC, datetime
@@ -113,4 +116,43 @@ occurrences = Table(
 
 schedulers = Table(
     "schedulers", metadata, Column("holder", String(128), primary_key=True), Column("seen_at", Double, nullable=False)
+)
+
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("sha256", String(64), nullable=False, unique=True),
+    Column("last_four", String(4), nullable=False),
+    Column("scope", String(16), nullable=False),
+    Column("created", UtcDateTime, nullable=False),
+    Column("expires", UtcDateTime),
+    Column("revoked", UtcDateTime),
+)
+
+submissions = Table(
+    "submissions",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("name", String(64), nullable=False),
+    Column("active_name", String(64), unique=True),  # the name until it has ended: a sweep is at work once at a time
+    Column("definition", Text, nullable=False),  # the settled sweep as canonical JSON
+    Column("runs", Integer, nullable=False),
+    Column("submitter", String(64), nullable=False),
+    Column("created", UtcDateTime, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("reason", Text, nullable=False, server_default=""),
+    Column("attempt", Integer, nullable=False),
+    Column("stop_requested", Boolean, nullable=False),
+    Column("ended", UtcDateTime),
+    Index("submissions_by_name", "name", "created"),
+)
+
+requests = Table(
+    "requests",
+    metadata,
+    Column("submitter", String(64), primary_key=True),
+    Column("idempotency_key", String(200), primary_key=True),
+    Column("body_sha256", String(64), nullable=False),
+    Column("submission", String(32), nullable=False),
 )

@@ -21,7 +21,7 @@ from services.document import Estimate
 from services.files import written_aside
 from services.formatting import MISSING, format_estimate, format_number, format_probability
 
-_TEMPLATES = Path(__file__).parent / "templates"
+TEMPLATES = Path(__file__).parent / "templates"
 
 
 def write_page(page: str, path: Path) -> None:
@@ -36,26 +36,35 @@ def write_page(page: str, path: Path) -> None:
 
 def render_page(template: str, filters: Mapping[str, Any], **context: Any) -> str:
     """The page as text, from a template that extends page.html; `filters` stand beside those of every page."""
-    library, script = _library(), (_TEMPLATES / "report.js").read_text(encoding="utf-8")
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
+    code, script = library(), (TEMPLATES / "charts.js").read_text(encoding="utf-8")
+    return (
+        environment(filters)
+        .get_template(template)
+        .render(
+            library=Markup(code),
+            script=Markup(script),
+            style=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),
+            hashes=[_csp_hash(code), _csp_hash(script)],
+            **context,
+        )
+    )
+
+
+def environment(filters: Mapping[str, Any], *folders: Path) -> Environment:
+    """What renders the templates of all pages, and those of further folders."""
+    made = Environment(
+        loader=FileSystemLoader([*folders, TEMPLATES]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"estimate": estimate, "number": number, "probability": format_probability, **filters}
-    return environment.get_template(template).render(
-        library=Markup(library),
-        script=Markup(script),
-        style=Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8")),
-        hashes=[_csp_hash(library), _csp_hash(script)],
-        **context,
-    )
+    made.filters |= {"estimate": estimate, "number": number, "probability": format_probability, **filters}
+    return made
 
 
 @cache
-def _library() -> str:
+def library() -> str:
     """Vega, Vega-Lite and Vega-Embed in one script, which leaves `vegaEmbed` on the window."""
     return vl_convert.javascript_bundle(
         snippet="window.vegaEmbed = vegaEmbed;",

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 import polars as pl
 from pydantic import ValidationError
@@ -24,7 +24,7 @@ from models.fit import cost, program_key
 from models.geometry.catalogue import Ask, parse_asks
 from models.geometry.paths import Paths
 from models.preparation import prepare
-from models.result import RunRequest, Status, requests_of
+from models.result import RunRequest, requests_of
 from models.spec import BlackBox, Learner, Net, SpecError, canonical_json, resolve
 from services.datasets import load
 from services.store import Store
@@ -320,22 +320,6 @@ def _total[K](counts: Iterable[tuple[K, int]]) -> Counter[K]:
     for name, n in counts:
         total[name] += n
     return total
-
-
-def standing(store: Store, members: pl.DataFrame) -> pl.DataFrame:
-    """What became of a sweep's runs: columns learner, runs, and one for each status; the rest is missing."""
-    runs = members.lazy().join(
-        store.runs().select("run_key", "status"), on="run_key", how="left", maintain_order="left"
-    )
-    counts = [(pl.col("status") == status).sum().alias(status) for status in get_args(Status)]
-    return runs.group_by("learner", maintain_order=True).agg(pl.len().alias("runs"), *counts).collect()
-
-
-def cpu_hours(store: Store, members: pl.DataFrame) -> float:
-    """What the stored runs of a sweep took of their workers, whichever command and sweep fitted them."""
-    wanted = members.lazy().select("run_key").unique()
-    seconds = store.runs().join(wanted, on="run_key", how="semi").select(pl.col("wall_seconds").sum())
-    return seconds.collect().item() / 3600
 
 
 def datasets_of(store: Store, name: str, cache: Path) -> dict[str, Dataset]:

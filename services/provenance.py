@@ -1,6 +1,7 @@
 """Where a result comes from: code, packages and hardware. Nothing that names a person or a machine."""
 
 import functools
+import os
 import platform
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ import psutil
 from models.spec import Settings
 
 PROJECT = Path(__file__).resolve().parent.parent
+COMMIT = "BASIN_COMMIT"  # environment variable: of code that travels without its checkout
 PACKAGES = (
     *("basin", "ray", "polars", "deltalake"),
     *("jax", "jaxlib", "equinox", "optax", "numpyro", "numpy", "scipy", "scikit-learn"),
@@ -39,7 +41,8 @@ class Provenance(Settings):
     """Code, packages and hardware behind a result.
 
     Attributes:
-        git_commit: of the running project; None where it does not run from a git checkout, or before the first commit.
+        git_commit: of the running project; None where it neither runs from a git checkout nor was sent from one, or
+            before the first commit.
         git_dirty: whether its files differ from that commit.
         versions: installed packages by name.
     """
@@ -56,6 +59,8 @@ class Provenance(Settings):
 def provenance() -> Provenance:
     """The provenance of this process, taken at the first call."""
     commit, dirty = git_state(PROJECT)
+    if commit is None and (sent := os.environ.get(COMMIT)):
+        commit, dirty = sent.removesuffix("+"), sent.endswith("+")
     return Provenance(
         git_commit=commit,
         git_dirty=dirty,
@@ -70,6 +75,12 @@ def provenance() -> Provenance:
             gpus=_gpu_names(),
         ),
     )
+
+
+def travelling() -> dict[str, str]:
+    """What code that is sent elsewhere takes with it in its environment, so that its commit is known there."""
+    here = provenance()
+    return {} if here.git_commit is None else {COMMIT: here.git_commit + ("+" if here.git_dirty else "")}
 
 
 def git_state(folder: Path) -> tuple[str | None, bool | None]:

@@ -1,6 +1,8 @@
 """The comparison as one HTML page that works offline."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from markupsafe import Markup
 
@@ -21,15 +23,19 @@ def write_report(document: Document, evidence: Evidence, path: Path) -> None:
 
 def render_report(document: Document, evidence: Evidence) -> str:
     """The page as text."""
-    filters = {
+    charts = page.embedded(figures(document, evidence))
+    return page.render_page("report.html", filters(), document=document, charts=charts)
+
+
+def filters() -> dict[str, Callable[..., Any]]:
+    """What the templates of a comparison ask for."""
+    return {
         "estimate": _estimate,
         "seconds": format_seconds,
         "difference": _difference,
         "p_value": format_p_value,
         "metric": lambda name: METRIC_WORDS.get(name, name),
     }
-    charts = page.embedded(figures(document, evidence))
-    return page.render_page("report.html", filters, document=document, charts=charts)
 
 
 def _estimate(estimate: Estimate | None) -> Markup:

@@ -76,6 +76,10 @@ class Schedule(Settings):
         """
         return [self.local(time) for time in islice(cron(self.cron, self.timezone).after(after), n)]
 
+    def upcoming(self, now: datetime, n: int) -> list[datetime]:
+        """The next `n` times that it fires, on its own clocks; none where it is paused or removed."""
+        return self.next_times(max(now, self.planned_through), n) if self.state == "active" else []
+
     def local(self, moment: datetime) -> datetime:
         """A moment on the clocks of the schedule's zone."""
         return cron(self.cron, self.timezone).local(moment)
@@ -147,6 +151,20 @@ def all_schedules(ledger: Ledger, *, removed: bool = False) -> list[Schedule]:
         found = found.where(schedules.c.state != "removed")
     with ledger.reading() as connection:
         return [schedule_of(row) for row in connection.execute(found)]
+
+
+def get(ledger: Ledger, name: str) -> Schedule:
+    """The schedule of a name.
+
+    Raises:
+        ScheduleError: there is none of this name.
+    """
+    found = select_schedules().where(schedules.c.name == name, schedules.c.state != "removed")
+    with ledger.reading() as connection:
+        row = connection.execute(found).one_or_none()
+        if row is None:
+            raise unknown_schedule(connection, name)
+        return schedule_of(row)
 
 
 def pause(ledger: Ledger, name: str) -> None:

@@ -41,6 +41,8 @@ class Environment(BaseSettings):
         files: folder of files that came with a job, each under its whole path on the machine that it is from; or None.
         address: of a Ray cluster; None starts one on this machine.
         ledger: URL of the database of schedules; None is a file in the store's folder.
+        sweeps_at_once: of those that a server accepted, at the cluster at the same time.
+        token: of a server that the client speaks to, or None.
         cluster_python: interpreter on the cluster's machines, for jobs; None is the path of this one.
     """
 
@@ -53,6 +55,8 @@ class Environment(BaseSettings):
     files: Folder | None = None
     address: str | None = None
     ledger: str | None = None
+    sweeps_at_once: Annotated[int, Field(ge=1)] = 4
+    token: Annotated[str | None, Field(repr=False)] = None
     cluster_python: str | None = None
 
 

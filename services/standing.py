@@ -10,11 +10,13 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Literal, get_args
 
+import polars as pl
 import psutil
 from pydantic import ConfigDict, ValidationError
 
+from models.result import Status
 from models.spec import Settings
 from services.errors import ServiceError, StoreError
 from services.interrupts import terminable
@@ -43,8 +45,8 @@ class Worksite(Settings):
     job: str | None
 
 
-class Standing(Settings):
-    """How a sweep stands.
+class StandingFacts(Settings):
+    """How a sweep stands, as its process says.
 
     Attributes:
         doing: what is done with the runs.
@@ -74,6 +76,10 @@ class Standing(Settings):
     at: Worksite
     reason: str | None = None
 
+
+class Standing(StandingFacts):
+    """The same, from the store."""
+
     @property
     def alive(self) -> bool:
         """Whether that process still works on it: on another host, by whether it said so lately."""
@@ -96,6 +102,22 @@ def read_standing(store: Store, name: str) -> Standing | None:
         return None if text is None else Standing.model_validate_json(text)
     except ValidationError:
         return None
+
+
+def counts_by_learner(store: Store, members: pl.DataFrame) -> pl.DataFrame:
+    """What became of a sweep's runs: columns learner, runs, and one for each status; the rest is missing."""
+    runs = members.lazy().join(
+        store.runs().select("run_key", "status"), on="run_key", how="left", maintain_order="left"
+    )
+    counts = [(pl.col("status") == status).sum().alias(status) for status in get_args(Status)]
+    return runs.group_by("learner", maintain_order=True).agg(pl.len().alias("runs"), *counts).collect()
+
+
+def cpu_hours(store: Store, members: pl.DataFrame) -> float:
+    """What the stored runs of a sweep took of their workers, whichever command and sweep fitted them."""
+    wanted = members.lazy().select("run_key").unique()
+    seconds = store.runs().join(wanted, on="run_key", how="semi").select(pl.col("wall_seconds").sum())
+    return seconds.collect().item() / 3600
 
 
 def request_stop(store: Store, name: str) -> None:

@@ -50,20 +50,22 @@ class Storage:
 
     Folders and names are of plain characters, without a slash; the folder "" is the location itself. Every method
     raises StoreError, with what to do about it, when the disk or the server says no, or is away for more than
-    `PATIENCE_SECONDS`.
+    `patience` seconds.
 
     Attributes:
         location: a path, or `s3://bucket/prefix`.
         remote: whether that is on a server.
+        patience: for how many seconds a server that is away is waited for; stated, or `PATIENCE_SECONDS`.
     """
 
-    def __init__(self, location: str | Path) -> None:
+    def __init__(self, location: str | Path, patience: float | None = None) -> None:
         """Name a location; nothing is made there.
 
         Raises:
             StoreError: it is neither a path nor on S3.
         """
         self.location = str(location)
+        self.patience = PATIENCE_SECONDS if patience is None else patience
         self.remote = "://" in self.location
         if self.remote and not _S3.fullmatch(self.location):
             raise StoreError(
@@ -123,6 +125,26 @@ class Storage:
             raise FileNotFoundError(self.where(folder, name))
         with self._said("read"):
             return self.patiently(lambda: self._store.get(_path(folder, name)).bytes().to_bytes())
+
+    def size(self, folder: str, name: str) -> int:
+        """Bytes of an object.
+
+        Raises:
+            FileNotFoundError: there is none of this name.
+        """
+        if not self._there:
+            raise FileNotFoundError(self.where(folder, name))
+        with self._said("read"):
+            return self.patiently(lambda: self._store.head(_path(folder, name))["size"])
+
+    def read_range(self, folder: str, name: str, start: int, end: int) -> bytes:
+        """Bytes of an object, from `start` to before `end`, which is more.
+
+        Raises:
+            FileNotFoundError: there is none of this name.
+        """
+        with self._said("read"):
+            return self.patiently(lambda: self._store.get_range(_path(folder, name), start=start, end=end).to_bytes())
 
     def create(self, folder: str, name: str, data: bytes) -> bool:
         """Put an object where there is none of this name. Returns False, and changes nothing, where there is one."""
@@ -207,7 +229,7 @@ class Storage:
         """Storage options by which polars reads what deltalake wrote."""
         if not self.remote:
             return None
-        return dict(_credentials()) | {"max_retries": 30, "retry_timeout_ms": int(1000 * PATIENCE_SECONDS)}
+        return dict(_credentials()) | {"max_retries": 30, "retry_timeout_ms": int(1000 * self.patience)}
 
     def where(self, folder: str, name: str) -> str:
         """An object in words that a person can look it up by."""
@@ -221,7 +243,7 @@ class Storage:
                 return action()
             except Exception as error:
                 waited = time.monotonic() - start
-                if not (self.remote and is_away(error)) or waited > PATIENCE_SECONDS:
+                if not (self.remote and is_away(error)) or waited > self.patience:
                     raise
                 if waited > QUIET_SECONDS and not said:
                     _log.warning("waiting for %s: %s", self._server, reason(error))
@@ -262,7 +284,7 @@ class Storage:
             "connect_timeout": _CONNECT_TIMEOUT,
             "timeout": _REQUEST_TIMEOUT,
             "max_retries": "1000",
-            "retry_timeout": f"{PATIENCE_SECONDS:.0f}s",
+            "retry_timeout": f"{self.patience:.0f}s",
             "backoff_config.max_backoff": "5s",
         }
 

@@ -22,6 +22,7 @@ from models.spec import SpecError, canonical_json
 from services.confinement import permitted
 from services.datasets import file_of
 from services.errors import ServiceError
+from services.provenance import travelling
 from services.settings import settings
 from services.sweeps import Sweep
 
@@ -126,7 +127,8 @@ def submit(jobs: Jobs, job_id: str, job: SweepJob) -> bool:
         return False
     with tempfile.TemporaryDirectory(prefix="basin-job-") as folder:
         job.fill(Path(folder))
-        return jobs.submit(job_id, job.entrypoint, Path(folder), {"BASIN_JOB": job_id, "BASIN_FILES": _FILES})
+        variables = {"BASIN_JOB": job_id, "BASIN_FILES": _FILES, **travelling()}
+        return jobs.submit(job_id, job.entrypoint, Path(folder), variables)
 
 
 def submit_once(jobs: Jobs, job: SweepJob, *, again: bool = False) -> Submitted:

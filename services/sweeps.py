@@ -23,7 +23,7 @@ from pydantic import (
 )
 
 from models.halving import Halving
-from models.spec import Count, Learner, NonNegative, Settings, SpecError, Task, parse_learner
+from models.spec import Count, Learner, NonNegative, Settings, SpecError, Task, explained, parse_learner
 from services.confinement import permitted
 from services.learners import EFFORTS, Budget, choose, default_names
 from services.settings import settings
@@ -159,12 +159,15 @@ class Sweep(Settings):
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
-        for i, data in enumerate(self.datasets):
-            if data in self.datasets[:i]:
+        seen: set[Data] = set()
+        for data in self.datasets:
+            if data in seen:
                 raise ValueError(f"dataset {data.data!r} is named twice")
-        for outer, inner in itertools.permutations(self.vary, 2):
-            if inner.startswith(f"{outer}."):
-                raise ValueError(f"vary: {inner!r} is a part of {outer!r}: vary one of them")
+            seen.add(data)
+        for inner in self.vary:
+            for outer in itertools.accumulate(inner.split(".")[:-1], lambda path, name: f"{path}.{name}"):
+                if outer in self.vary:
+                    raise ValueError(f"vary: {inner!r} is a part of {outer!r}: vary one of them")
         return self
 
     @property
@@ -221,7 +224,7 @@ def parse_sweep(data: Any, where: str = "sweep") -> Sweep:
         wrong = {fault["loc"][:i] for fault in faults for i in range(len(fault["loc"]))}
         # pydantic does not count the entries that are wrong, and so calls their list too short as well.
         told = [fault for fault in faults if fault["type"] != "too_short" or fault["loc"] not in wrong]
-        raise SpecError("\n".join(_explain(where, fault) for fault in told)) from None
+        raise SpecError("\n".join(explained(told, lambda fault: _explain(where, fault)))) from None
 
 
 def _place(loc: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -84,7 +84,11 @@ def scan(storage: Storage, table: str) -> pl.LazyFrame:
         TableError: it is missing or damaged.
         StoreError: the store cannot be read.
     """
-    delta = opened(storage, table)
+    return rows(storage, table, opened(storage, table))
+
+
+def rows(storage: Storage, table: str, delta: DeltaTable) -> pl.LazyFrame:
+    """The rows of a table that is open."""
     if storage.remote or "%" not in delta.table_uri:
         return pl.scan_delta(delta, storage_options=storage.polars_options)
     # The path has a blank or the like, and polars 2.1 would look for it as it stands in a URL.

@@ -72,12 +72,13 @@ def compare(
     # What is asked is checked before what takes seconds to import.
     data = Data(data=dataset, target=target, task=task)
     sweep = comparison(data, listed(learners), budget, splits=splits, seeds=seeds, name=name)
-    from services import compare as job
     from services.plans import load_datasets, plan
+
+    planned = plan(sweep, load_datasets(sweep, place.cache))
+    from services import compare as job
     from services.standing import check_idle
     from services.terminal import print_document
 
-    planned = plan(sweep, load_datasets(sweep, place.cache))
     with store_of(place) as writer:
         check_idle(writer, sweep.name)
         missing = planned.missing(writer)

@@ -1,11 +1,14 @@
 """Options that several commands have."""
 
 import json
+import re
+from datetime import timedelta
 from typing import Annotated, Any
 
 import typer
 
 from models.spec import Task
+from services.errors import ServiceError
 
 StoreOption = Annotated[
     str | None,
@@ -31,6 +34,24 @@ LedgerOption = Annotated[
 AddressOption = Annotated[
     str | None, typer.Option("--address", help="HOST:PORT of a Ray cluster. [env: BASIN_ADDRESS]")
 ]
+
+
+_UNITS = {"d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
+
+
+def duration(text: str, option: str) -> timedelta:
+    """A time as a person writes it: 90s, 1h or 1d12h.
+
+    Raises:
+        ServiceError: it is none.
+    """
+    parts = re.findall(r"(\d{1,9})([dhms])", text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        raise ServiceError(f"{option} {text!r}: expected numbers with d, h, m or s, such as 90s, 1h or 1d12h")
+    try:
+        return sum((timedelta(**{_UNITS[unit]: int(number)}) for number, unit in parts), timedelta())
+    except OverflowError:
+        raise ServiceError(f"{option} {text!r}: expected less than three million years") from None
 
 
 def listed(text: str | None) -> list[str]:

@@ -1,8 +1,7 @@
 """`basin schedule` and `basin scheduler`: sweeps at planned times."""
 
-import re
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,9 +17,9 @@ from services.commands.options import (
     LedgerOption,
     StoreOption,
     WorkersOption,
+    duration,
     print_json,
 )
-from services.errors import ScheduleError
 from services.formatting import MISSING, format_seconds, printable
 from services.schedules import Overlap
 from services.settings import settings
@@ -49,7 +48,6 @@ JobAddressOption = Annotated[
 ]
 NameArgument = Annotated[str, typer.Argument(help="A name of `basin schedule list`.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-_UNITS = {"d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
 
 
 @app.command()
@@ -103,7 +101,7 @@ def add(
         name=name,
         timezone=timezone,
         overlap=overlap,
-        misfire_grace=_duration(misfire_grace),
+        misfire_grace=duration(misfire_grace, "--misfire-grace"),
         coalesce=coalesce,
     )
     with _open(store, ledger, create=True) as opened:
@@ -134,7 +132,7 @@ def list_schedules(store: StoreOption = None, ledger: LedgerOption = None, json:
         return
     table = _table("schedule", "cron", "time zone", "state", "next", "last")
     for schedule in found:
-        following = _next(schedule)
+        following = next(iter(schedule.upcoming(datetime.now(UTC), 1)), None)
         words = f"{following:%Y-%m-%d %H:%M}" if following else MISSING
         ended = last[schedule.name].status if schedule.name in last else MISSING
         table.add_row(schedule.name, schedule.cron, schedule.timezone, schedule.state, words, ended)
@@ -269,23 +267,8 @@ def _location(store: Path | str) -> str:
     return str(store) if "://" in str(store) else str(Path(store).resolve())
 
 
-def _duration(text: str) -> timedelta:
-    parts = re.findall(r"(\d{1,9})([dhms])", text)
-    if not parts or "".join(number + unit for number, unit in parts) != text:
-        raise ScheduleError(f"--misfire-grace {text!r}: expected numbers with d, h, m or s, such as 90s, 1h or 1d12h")
-    return sum((timedelta(**{_UNITS[unit]: int(number)}) for number, unit in parts), timedelta())
-
-
-def _next(schedule: "Schedule") -> datetime | None:
-    """When it fires next, on its own clocks; None where it does not."""
-    if schedule.state != "active":
-        return None
-    after = max(datetime.now(UTC), schedule.planned_through)
-    return next(iter(schedule.next_times(after, 1)), None)
-
-
 def _as_json(schedule: "Schedule", last: "Occurrence | None") -> dict:
-    following = _next(schedule)
+    following = next(iter(schedule.upcoming(datetime.now(UTC), 1)), None)
     return {
         **schedule.model_dump(mode="json"),
         "next": following and following.isoformat(),

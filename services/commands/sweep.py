@@ -185,8 +185,7 @@ def status(
       basin sweep status flat-or-sharp --watch
       basin sweep status flat-or-sharp --json
     """
-    from services.plans import cpu_hours, standing
-    from services.standing import read_standing
+    from services.standing import counts_by_learner, cpu_hours, read_standing
     from services.store import Store
 
     opened = Store(store or settings().store)
@@ -197,7 +196,7 @@ def status(
             break
         tell(_stands(now))
         time.sleep(2.0)
-    table = standing(opened, members)
+    table = counts_by_learner(opened, members)
     if as_json:
         document: dict[str, Any] = {
             "sweep": name,
@@ -241,8 +240,7 @@ def stop(name: NameArgument, store: StoreOption = None) -> None:
 @app.command("list")
 def list_sweeps(store: StoreOption = None, as_json: JsonFlag = False) -> None:
     """List the sweeps of a store, comparisons among them."""
-    from services.plans import standing
-    from services.standing import read_standing
+    from services.standing import counts_by_learner, read_standing
     from services.store import Store
 
     opened = Store(store or settings().store)
@@ -251,7 +249,7 @@ def list_sweeps(store: StoreOption = None, as_json: JsonFlag = False) -> None:
         _, members = opened.sweep(name)
         now = read_standing(opened, name)
         state = "" if now is None else now.state if now.alive or now.state != "running" else "broken off"
-        finished = int(standing(opened, members)["finished"].sum())
+        finished = int(counts_by_learner(opened, members)["finished"].sum())
         rows.append(
             (name, members["fingerprint"].n_unique(), members["learner"].n_unique(), len(members), finished, state)
         )
@@ -343,9 +341,9 @@ def _outlook_document(plan: "Plan", outlooks: "Sequence[Outlook]", forecasts: "S
 
 def _print_outcome(name: str, outcome: "Outcome", store: "Store", console: Console) -> int:
     """Print what became of the runs. Returns how many are finished."""
-    from services.plans import standing
+    from services.standing import counts_by_learner
 
-    found = standing(store, store.sweep(name)[1])
+    found = counts_by_learner(store, store.sweep(name)[1])
     _print_learners(found, console)
     _say(console, "")
     for reason, n in Counter(outcome.failed.values()).most_common(5):

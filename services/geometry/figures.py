@@ -19,7 +19,6 @@ from services.charts import (
     log_where_positive,
     name_axis,
     panel_title,
-    shape,
     tips,
 )
 from services.geometry.document import EffectiveCounts, GeometryDocument, MeasureSummary, Ranking
@@ -27,6 +26,7 @@ from services.geometry.evidence import GeometryEvidence
 from services.geometry.loss_figures import barrier_chart, density_chart, slice_chart, surface_chart
 from services.geometry.words import named, ranked, twins_of
 from services.rows import settings_text
+from services.scatter import brushed_panels
 
 MAX_POINTS = 300
 # Measures that are held against the gap, that are ranked, and of which draws are held against optima.
@@ -42,10 +42,13 @@ RAW = "raw parameters"
 
 
 def geometry_figures(
-    document: GeometryDocument, evidence: GeometryEvidence, dataset: str
+    document: GeometryDocument, evidence: GeometryEvidence, dataset: str, names: Sequence[str] = ()
 ) -> dict[str, alt.TopLevelMixin]:
-    """Every chart of one dataset that there is evidence for, by name, in reading order."""
-    names = tuple(sorted({*evidence.values["learner"], *evidence.profiles["learner"]}))
+    """Every chart of one dataset that there is evidence for, by name, in reading order.
+
+    Colours go by `names`, of learners, or else by those that the evidence has.
+    """
+    names = names or tuple(sorted({*evidence.values["learner"], *evidence.profiles["learner"]}))
     values = evidence.values.filter(dataset=dataset)
     rankings = ranked(row for row in document.rankings if row.dataset == dataset)
     slices, surfaces, densities = (
@@ -152,29 +155,12 @@ def _spread(most: int) -> pl.Expr:
 
 def gap_chart(frame: pl.DataFrame, names: Sequence[str]) -> alt.ConcatChart:
     """The measures that rank runs best against the gap, a point per run."""
-    panels = []
-    for (title,), part in frame.group_by("title", maintain_order=True):
-        panels.append(
-            alt.Chart(inline(part), title=panel_title(*str(title).splitlines()))
-            .mark_point(filled=True, size=45, opacity=0.75)
-            .encode(
-                x=alt.X("value:Q", title=None, scale=log_where_positive(part["value"]), axis=alt.Axis(tickCount=4)),
-                y=alt.Y("gap:Q", title="gap (nats per row)", scale=alt.Scale(zero=False, nice=False, padding=10)),
-                color=colour(names),
-                shape=shape(names),
-                tooltip=tips("learner:N", "run:N", "value:Q", "gap:Q"),
-            )
-            .properties(width=CELL, height=CELL)
-        )
-    return (
-        alt.concat(*panels, columns=3)
-        .resolve_scale(y="shared")
-        .properties(
-            title=alt.Title(
-                "The measures that rank runs best, against the generalisation gap",
-                subtitle="A rise or fall within one learner's colour says more than one between colours. One point per "
-                "run, for posteriors the median over draws; tau is over deterministic nets on the same split.",
-            )
+    return brushed_panels(frame.rename({"title": "panel"}), names, titled=True).properties(
+        title=alt.Title(
+            "The measures that rank runs best, against the generalisation gap",
+            subtitle="A rise or fall within one learner's colour says more than one between colours. One point per "
+            "run, for posteriors the median over draws; tau is over deterministic nets on the same split. Drag over "
+            "some to pick them out in every panel.",
         )
     )
 

@@ -1,5 +1,6 @@
 """A sweep's geometry as one HTML page that works offline."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -30,7 +31,14 @@ def write_geometry_report(document: GeometryDocument, evidence: GeometryEvidence
 
 def render_geometry_report(document: GeometryDocument, evidence: GeometryEvidence) -> str:
     """The page as text."""
-    filters = {
+    context = geometry_context([geometry_section(document, evidence, i) for i in range(len(document.datasets))])
+    charts = any(section["charts"] for section in context["sections"])
+    return page.render_page("geometry.html", filters(), document=document, charts=charts, **context)
+
+
+def filters() -> dict[str, Callable[..., Any]]:
+    """What the templates of a sweep's geometry ask for."""
+    return {
         "bounded": _bounded,
         "signed": lambda found: _bounded(found, "+.2f"),
         "spread": _spread,
@@ -39,21 +47,24 @@ def render_geometry_report(document: GeometryDocument, evidence: GeometryEvidenc
         "median": median,
         "moves": words.MOVES.__getitem__,
     }
-    sections = [_section(document, evidence, i) for i in range(len(document.datasets))]
-    charts = any(section["charts"] for section in sections)
-    context = {"sections": sections, "charts": charts, "notes": words.RANKING_NOTES, "open_rows": OPEN}
-    return page.render_page("geometry.html", filters, document=document, **context)
 
 
-def _section(document: GeometryDocument, evidence: GeometryEvidence, i: int) -> dict[str, Any]:
-    """What the page says of one dataset."""
+def geometry_context(sections: list[dict[str, Any]]) -> dict[str, Any]:
+    """What geometry_sections.html shows."""
+    return {"sections": sections, "notes": words.RANKING_NOTES, "open_rows": OPEN}
+
+
+def geometry_section(
+    document: GeometryDocument, evidence: GeometryEvidence, i: int, names: Sequence[str] = ()
+) -> dict[str, Any]:
+    """What the page says of one dataset; `names` as `geometry_figures` has them."""
     dataset = document.datasets[i]
 
     def of(rows: Any) -> list[Any]:
         return [row for row in rows if row.dataset == dataset]
 
     rankings, measures, barriers = words.ranked(of(document.rankings)), of(document.measures), of(document.barriers)
-    charts = geometry_figures(document, evidence, dataset)
+    charts = geometry_figures(document, evidence, dataset, names)
     return {
         "dataset": dataset,
         "rankings": rankings,

@@ -14,6 +14,7 @@ from models.comparison.generalisation import Ranked, generalisation_sentence, ra
 from models.geometry.basins import QUANTILE, basin_share, typical_against_optimum
 from models.geometry.catalogue import CATALOGUE
 from services.document import NOT_AVAILABLE, Estimate
+from services.errors import NotStoredError
 from services.geometry.document import (
     Barriers,
     BasinShare,
@@ -62,11 +63,7 @@ def collect(store: Store, sweep: str) -> Rows:
     labels = found.lazy().select("run_key", "dataset", "learner", "kind", "split", "seed", "varied")
     rows = store.scan("geometry").join(labels, on="run_key").sort("run_key", "draw", *KEY)
     geometry = rows.unique(["run_key", "draw", *KEY], keep="first", maintain_order=True).collect()
-    connections = store.scan("connections").join(labels, on="run_key")
-    pairs = ["run_key", "draw", "other_run_key", "other_draw", "method", "settings"]
-    return Rows(
-        found, geometry, _gaps(store, labels), connections.unique(pairs, keep="first", maintain_order=True).collect()
-    )
+    return Rows(found, geometry, _gaps(store, labels), _connections(store, labels))
 
 
 def _gaps(store: Store, labels: pl.LazyFrame) -> pl.DataFrame:
@@ -92,7 +89,7 @@ def summarise(rows: Rows, sweep: str, threshold: float) -> GeometryDocument:
         rankings=rankings,
         effective=tuple(_effective(rows)),
         typical=tuple(_typical(rows)),
-        barriers=tuple(_barriers(rows)),
+        barriers=tuple(_barriers(rows.runs, rows.connections)),
         basins=tuple(_basins(rows, threshold)),
         verdict=_verdict(rankings),
         warnings=tuple(_warnings(rows)),
@@ -312,9 +309,28 @@ def _typical_sentence(name: str, posterior: str, optimum: str, ratio: float, low
 # --- barriers and basins ----------------------------------------------------------------------------------------------
 
 
-def _barriers(rows: Rows) -> Iterator[Barriers]:
-    names = _names(rows.runs)
-    of = rows.connections.sort("dataset", "split", "method")
+def barrier_matrices(store: Store, sweep: str, fingerprint: str, split: int) -> list[Barriers]:
+    """The barriers between a sweep's solutions on one split of one dataset; none where there is no such sweep."""
+    try:
+        _, members = store.sweep(sweep)
+    except NotStoredError:
+        return []
+    asked = members.filter(fingerprint=fingerprint, split=split).select("run_key", "varied").unique("run_key")
+    runs = store.runs().filter(status="finished").join(asked.lazy(), on="run_key").sort("learner", "seed").collect()
+    labels = runs.lazy().select("run_key", "dataset", "learner", "kind", "split", "seed", "varied")
+    return list(_barriers(runs, _connections(store, labels)))
+
+
+def _connections(store: Store, labels: pl.LazyFrame) -> pl.DataFrame:
+    """A row for each pair of vectors and method."""
+    found = store.scan("connections").join(labels, on="run_key")
+    pairs = ["run_key", "draw", "other_run_key", "other_draw", "method", "settings"]
+    return found.unique(pairs, keep="first", maintain_order=True).collect()
+
+
+def _barriers(runs: pl.DataFrame, connections: pl.DataFrame) -> Iterator[Barriers]:
+    names = _names(runs)
+    of = connections.sort("dataset", "split", "method")
     for (dataset, split, method), pairs in of.group_by("dataset", "split", "method", maintain_order=True):
         ends = pairs.select("run_key", "draw").vstack(pairs.select(run_key="other_run_key", draw=pl.col("other_draw")))
         vectors = sorted(set(ends.iter_rows()), key=lambda v: (v[1] >= 0, names.get(v[0], ("", ""))[1], v[1]))

@@ -28,11 +28,20 @@ def open_openml(key: str, cache: Path) -> OpenMLTable:
     Raises:
         DataError: unknown to OpenML, OpenML out of reach, sparse or without one target, or changed since it was cached.
     """
-    if not re.fullmatch(r"\w[\w.()-]*", key):
-        raise DataError(f"openml:{key} is neither an id nor a name of OpenML: letters, digits and ._-() are expected")
+    check_key(key)
     if not (cache / "openml" / f"{key}.json").exists():
         store(key, cache, _fetch(key))
     return read_cached(key, cache)
+
+
+def check_key(key: str) -> None:
+    """Refuse what is neither an id nor a name.
+
+    Raises:
+        DataError: it is neither.
+    """
+    if not re.fullmatch(r"\w[\w.()-]*", key):
+        raise DataError(f"openml:{key} is neither an id nor a name of OpenML: letters, digits and ._-() are expected")
 
 
 def store(key: str, cache: Path, table: OpenMLTable) -> None:

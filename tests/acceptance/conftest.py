@@ -91,14 +91,19 @@ class Command:
     def wait(self) -> Ended:
         """What it leaves when it ends."""
         status = self._process.wait(PATIENCE)
-        return Ended(status, self._out.read_bytes(), self._err.read_text())
+        return Ended(status, self._out.read_bytes(), self.errors)
+
+    @property
+    def errors(self) -> str:
+        """What it said so far."""
+        return self._err.read_text()
 
     def wait_until(self, condition: Callable[[], bool]) -> None:
         """Wait while it works; fails if it ends first."""
         until = time.monotonic() + PATIENCE
         while not condition():
-            assert self._process.poll() is None, f"it ended first:\n{self._err.read_text()}"
-            assert time.monotonic() < until, self._err.read_text()
+            assert self._process.poll() is None, f"it ended first:\n{self.errors}"
+            assert time.monotonic() < until, self.errors
             time.sleep(0.01)
 
     def descendants(self) -> list[psutil.Process]:

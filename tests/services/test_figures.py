@@ -23,7 +23,7 @@ def charts(request):
 
 
 def test_every_figure_is_drawn_with_a_title_and_what_to_look_for(charts):
-    assert list(charts) == ["scores", "reliability", "measures", "losses", "ranks", "energies"]
+    assert list(charts) == ["scores", "pairs", "reliability", "measures", "losses", "ranks", "energies"]
     for chart in charts.values():
         title = chart.to_dict()["title"]
         drawn = svg(chart)
@@ -37,8 +37,8 @@ def test_specs_are_strict_json(charts):
         json.dumps(chart.to_dict(), allow_nan=False)
 
 
-def test_without_evidence_the_scores_alone_are_drawn():
-    assert list(figures(digits_document(), Evidence())) == ["scores"]
+def test_without_evidence_the_scores_and_pairs_alone_are_drawn():
+    assert list(figures(digits_document(), Evidence())) == ["scores", "pairs"]
 
 
 def test_without_any_score_nothing_is_drawn():

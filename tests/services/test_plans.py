@@ -18,8 +18,9 @@ from services.datasets import load
 from services.errors import StoreError
 from services.execution import carry_out
 from services.learners import presets
-from services.plans import MEMBERS, datasets_of, load_datasets, n_packs, outlook, plan, standing
+from services.plans import MEMBERS, datasets_of, load_datasets, n_packs, outlook, plan
 from services.runner import Outcome
+from services.standing import counts_by_learner
 from services.store import Store, writing
 from services.sweeps import MEASURES, Data, Sweep, parse_sweep
 from services.varying import variants
@@ -204,10 +205,10 @@ def test_the_sweep_is_kept_with_its_runs(twice):
 
 def test_the_standing_counts_what_became_of_the_runs(twice):
     path, wanted, *_ = twice
-    found = standing(Store(path), wanted.members())
+    found = counts_by_learner(Store(path), wanted.members())
     assert found.rows() == [("net", 8, 4, 4, 0, 0), ("trees", 4, 4, 0, 0, 0)]
     more = planned(CLASSES, REAL, splits=3, vary={"inference.learning_rate": [0.01, 1e30]}).members()
-    assert standing(Store(path), more).rows() == [("net", 12, 4, 4, 0, 0), ("trees", 6, 4, 0, 0, 0)]
+    assert counts_by_learner(Store(path), more).rows() == [("net", 12, 4, 4, 0, 0), ("trees", 6, 4, 0, 0, 0)]
 
 
 def test_the_sweep_is_recorded_before_anything_is_fitted(tmp_path: Path):
@@ -217,7 +218,7 @@ def test_the_sweep_is_recorded_before_anything_is_fitted(tmp_path: Path):
     with pytest.raises(KeyboardInterrupt), writing(tmp_path) as writer:
         carry_out(planned(CLASSES), writer, InProcessExecutor(), break_off, resources=Resources())
     assert Store(tmp_path).sweeps() == ["small"]
-    assert standing(Store(tmp_path), Store(tmp_path).sweep("small")[1])["finished"].sum() < 4
+    assert counts_by_learner(Store(tmp_path), Store(tmp_path).sweep("small")[1])["finished"].sum() < 4
 
 
 # --- reading the datasets again ---------------------------------------------------------------------------------------

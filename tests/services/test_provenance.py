@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from services.provenance import Provenance, git_state, provenance
+from services import provenance as module
+from services.provenance import Provenance, git_state, provenance, travelling
 
 
 def git(folder: Path, *words: str) -> str:
@@ -54,3 +55,18 @@ def test_provenance_names_versions_and_hardware_and_no_host() -> None:
     text = found.model_dump_json()
     assert socket.gethostname() not in text
     assert Provenance.model_validate_json(text) == found
+
+
+def test_code_that_was_sent_elsewhere_knows_its_commit(checkout: Path, tmp_path: Path, monkeypatch) -> None:
+    sha = git(checkout, "rev-parse", "HEAD").strip()
+    (sent := tmp_path / "sent").mkdir()
+    for changed in (False, True):
+        (checkout / "a").write_text("2" if changed else "1")
+        monkeypatch.setattr(module, "PROJECT", checkout)
+        provenance.cache_clear()
+        for name, value in travelling().items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(module, "PROJECT", sent)
+        provenance.cache_clear()
+        assert (provenance().git_commit, provenance().git_dirty) == (sha, changed)
+    provenance.cache_clear()

@@ -76,7 +76,7 @@ def test_names_with_markup_stay_text(html, evil_html):
 
 def test_names_with_markup_survive_in_the_charts(evil_html):
     specs = Page(evil_html).specs
-    assert len(specs) == 6
+    assert len(specs) == 7
     assert all(EVIL in json.dumps(spec, ensure_ascii=False).replace('\\"', '"') for spec in specs)
 
 
@@ -89,7 +89,7 @@ def test_the_page_can_be_read_without_sight_or_mouse(html):
     assert all(attrs["aria-labelledby"] in ids for _, attrs in page.tags if "aria-labelledby" in attrs)
     assert all("scope" in attrs for tag, attrs in page.tags if tag == "th")
     charts = [attrs for _, attrs in page.tags if attrs.get("class") == "chart"]
-    assert len(charts) == 6
+    assert len(charts) == 7
     assert all(attrs["role"] == "img" and attrs["aria-label"] for attrs in charts)
     assert all(attrs["tabindex"] == "0" for _, attrs in page.tags if attrs.get("class") == "scroll")
 
@@ -115,8 +115,8 @@ def test_the_file_holds_the_page_and_nothing_is_left_aside(tmp_path, html):
 def test_a_browser_draws_every_chart(tmp_path, html, width):
     dom = in_browser(html, tmp_path, width)
     tags = Page(dom).tags
-    assert sum("data-drawn" in attrs for _, attrs in tags) == 6
-    assert [tag for tag, _ in tags].count("svg") == 6
+    assert sum("data-drawn" in attrs for _, attrs in tags) == 7
+    assert [tag for tag, _ in tags].count("svg") == 7
     assert [tag for tag, _ in tags].count("path") > 100
 
 
@@ -125,6 +125,14 @@ def test_a_browser_draws_every_chart(tmp_path, html, width):
 def test_a_browser_runs_nothing_that_stands_in_a_name(tmp_path, evil_html):
     dom = in_browser(evil_html, tmp_path, 1280)
     tags = Page(dom).tags
-    assert sum("data-drawn" in attrs for _, attrs in tags) == 6
+    assert sum("data-drawn" in attrs for _, attrs in tags) == 7
     assert "<title>taken</title>" not in dom
     assert "img" not in [tag for tag, _ in tags]
+
+
+def test_a_page_of_data_whose_columns_are_not_known_leaves_them_out():
+    document = digits_document()
+    unknown = document.model_copy(update={"dataset": document.dataset.model_copy(update={"columns": None})})
+    text = Page(render_report(unknown, evidence_of(unknown))).text
+    assert "rows; target" in " ".join(text.split())
+    assert "columns; target" not in text

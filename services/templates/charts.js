@@ -1,8 +1,9 @@
 "use strict";
+// Draws every `.chart` below an element from the Vega-Lite spec beside it. In reports the library stands before this
+// script; pages fetch it when they have the first chart. No expression is made into code, so no policy must allow it.
 (() => {
-  const charts = [...document.querySelectorAll(".chart")];
-  const specs = new Map(charts.map((el) => [el, JSON.parse(document.getElementById(el.dataset.spec).textContent)]));
   const dark = matchMedia("(prefers-color-scheme: dark)");
+  const specs = new Map();
   const drawnAt = new Map();
 
   // The page's own inks in place of the spec's neutral ones.
@@ -35,25 +36,41 @@
       return { ...spec, config, columns: 2, spec: smaller };
     }
     if (width < 480) config.axisY = { ...config.axisY, labelLimit: 110 };
-    return { ...spec, config, width: Math.min(900, width), autosize: { type: "fit", contains: "padding" } };
+    const autosize = { type: spec.height?.step ? "fit-x" : "fit", contains: "padding" };
+    return { ...spec, config, width: Math.min(spec.usermeta?.widest ?? 900, width), autosize };
   }
+
+  const options = {
+    mode: "vega-lite",
+    renderer: "svg",
+    actions: false,
+    ast: true,
+    defaultStyle: false,
+    tooltip: { disableDefaultStyle: true },
+  };
 
   async function draw(el, again = false) {
     const width = el.parentElement.clientWidth;
     if (!width || (!again && drawnAt.get(el) === width)) return;
     drawnAt.set(el, width);
     try {
-      await vegaEmbed(el, fitted(specs.get(el), width), { mode: "vega-lite", renderer: "svg", actions: false });
+      await vegaEmbed(el, fitted(specs.get(el), width), options);
       el.dataset.drawn = "yes";
     } catch (error) {
       el.textContent = `This chart could not be drawn: ${error.message}`;
     }
   }
 
-  dark.addEventListener("change", () => charts.forEach((el) => draw(el, true)));
   const sizes = new ResizeObserver((entries) => entries.forEach((entry) => draw(entry.target.firstElementChild)));
-  charts.forEach((el) => {
-    draw(el);
-    sizes.observe(el.parentElement);
-  });
+  dark.addEventListener("change", () => specs.forEach((_, el) => draw(el, true)));
+
+  window.drawCharts = (root) => {
+    for (const el of specs.keys()) if (!el.isConnected) specs.delete(el);
+    for (const el of root.querySelectorAll(".chart")) {
+      specs.set(el, JSON.parse(document.getElementById(el.dataset.spec).textContent));
+      draw(el);
+      sizes.observe(el.parentElement);
+    }
+  };
+  if (window.vegaEmbed) window.drawCharts(document);
 })();

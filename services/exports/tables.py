@@ -1,0 +1,67 @@
+"""A sweep's rows of all tables, as files that any program reads."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import polars as pl
+
+from services.errors import ServiceError
+from services.files import written_aside
+from services.results import CONTEXT
+from services.schemas import SCHEMAS
+from services.store import Store
+
+Format = Literal["csv", "parquet"]
+
+
+def export_tables(store: Store, sweep: str, folder: Path, form: Format) -> Iterator[Path]:
+    """Write a file for each table, such as `metrics.csv`, with the rows of the sweep's runs; yields each once written.
+
+    Tables of runs have the columns of `services.results.CONTEXT` as well. `runs` has a row for each run, its last
+    attempt, and the settings that the sweep varied as JSON. In CSV the entries of a list are joined by "; ".
+
+    Args:
+        store: where the runs are.
+        sweep: its name.
+        form: of the files.
+        folder: it is made where it is missing; files of these names are replaced.
+
+    Raises:
+        ServiceError: there is no such sweep, or the folder cannot be written to.
+    """
+    frames = _frames(store, sweep)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ServiceError(f"cannot make the folder {folder}: {error.strerror or error}; name another one") from error
+    for table, frame in frames.items():
+        path = folder / f"{table}.{form}"
+        try:
+            with written_aside(path) as aside:
+                store.storage.patiently(lambda frame=frame, aside=aside: _write(frame, aside, form))
+        except (OSError, pl.exceptions.ComputeError) as error:
+            raise ServiceError(f"cannot write table {table!r} to {path}: {error}") from error
+        yield path
+
+
+def _frames(store: Store, sweep: str) -> dict[str, pl.LazyFrame]:
+    _, members = store.sweep(sweep)
+    asked = members.lazy().select("run_key", "varied").unique("run_key")
+    runs = store.runs().join(asked, on="run_key").sort("dataset", "learner", "varied", "split", "seed")
+    context = runs.select("run_key", *CONTEXT)
+    of_runs = {
+        table: store.scan(table).join(context, on="run_key", maintain_order="left")
+        for table in SCHEMAS
+        if table not in ("runs", "comparisons")
+    }
+    return {"runs": runs} | of_runs | {"comparisons": store.scan("comparisons").filter(pl.col("sweep") == sweep)}
+
+
+def _write(frame: pl.LazyFrame, path: Path, form: Format) -> None:
+    """Row by row, so that the longest table takes no more memory than the others."""
+    if form == "parquet":
+        frame.sink_parquet(path)
+        return
+    lists = [name for name, dtype in frame.collect_schema().items() if isinstance(dtype, pl.List)]
+    frame.with_columns(pl.col(lists).cast(pl.List(pl.String)).list.join("; ")).sink_csv(path)

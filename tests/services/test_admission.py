@@ -1,0 +1,155 @@
+"""What a sweep from the network may name, and how much it may ask for."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from models.dataset import DataError
+from models.spec import SpecError
+from services.admission import admit
+
+SVM = {"name": "mine", "predictor": {"kind": "svm"}, "inference": {"method": "library"}}
+
+
+def sweep(**stated: Any) -> dict[str, Any]:
+    return {"name": "a", "datasets": ["iris"], "learners": ["svm"], "budget": "quick"} | stated
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A folder that sweeps may name files of, beside one that they may not."""
+    root = tmp_path / "root"
+    (root / "inner").mkdir(parents=True)
+    (root / "inner" / "table.csv").write_text("x,y\n1,2\n")
+    (root / "mine.yaml").write_text(yaml.safe_dump(SVM))
+    (tmp_path / "secret.csv").write_text("x,y\n1,2\n")
+    (tmp_path / "secret.yaml").write_text(yaml.safe_dump(SVM))
+    (root / "link.csv").symlink_to(tmp_path / "secret.csv")
+    (root / "out").symlink_to(tmp_path)
+    return root
+
+
+def test_a_sweep_is_settled_and_its_runs_are_counted():
+    settled, runs = admit(sweep(vary={"predictor.c": [1, 10, 100]}, splits=4, seeds=2), ())
+    assert settled.learners is not None and [learner.name for learner in settled.learners] == ["svm"]
+    assert runs == 3 * 4 * 2
+
+
+@pytest.mark.parametrize("name", ["iris", "two-moons:n=50,noise=0.1", "random-labels:iris", "openml:61"])
+def test_datasets_with_a_name_need_no_folder(name: str):
+    assert admit(sweep(datasets=[name]), ()).sweep.datasets[0].data == name
+
+
+def test_files_go_by_their_whole_paths_or_from_a_folder(root: Path):
+    for name in ("inner/table.csv", str(root / "inner" / "table.csv"), "inner/../inner/table.csv"):
+        (data,) = admit(sweep(datasets=[{"data": name, "target": "y"}]), (root,)).sweep.datasets
+        assert data.data == str((root / "inner" / "table.csv").resolve())
+    (learner,) = admit(sweep(learners=["mine.yaml"]), (root,)).sweep.learners or ()
+    assert getattr(learner, "name", None) == "mine"
+
+
+OUTSIDE = [
+    "../secret.csv",
+    "out/secret.csv",
+    "link.csv",
+    "/etc/passwd",
+    "//etc/passwd.csv",
+    "nothing.csv",
+    "inner",
+    "random-labels:../secret.csv",
+    "http://169.254.169.254/latest/meta-data.csv",
+    "https://example.org/table.csv",
+    "file:///etc/passwd",
+    "s3://bucket/table.parquet",
+    "\\\\server\\share.csv",
+    "./inner/table.csv\0.npz",
+    "~/table.csv",
+]
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_nothing_else_is_read_or_fetched(root: Path, name: str):
+    for roots in ((root,), ()):
+        with pytest.raises((SpecError, DataError)):
+            admit(sweep(datasets=[{"data": name, "target": "y"}]), roots)
+
+
+@pytest.mark.parametrize("name", ["../secret.yaml", "out/secret.yaml", "/etc/hosts.json", "http://example.org/a.yaml"])
+def test_no_learner_file_from_elsewhere_is_read(root: Path, name: str, tmp_path: Path):
+    for roots in ((root,), ()):
+        with pytest.raises(SpecError, match=r"there is no such file|lets sweeps name no files|nothing is fetched"):
+            admit(sweep(learners=[name]), roots)
+    with pytest.raises(SpecError, match="lets sweeps name no files"):
+        admit(sweep(learners=[str(tmp_path / "secret.yaml")]), ())
+
+
+def test_whether_there_is_a_file_elsewhere_cannot_be_found_out(root: Path, tmp_path: Path):
+    told = set()
+    for name in ("secret.csv", "absent.csv"):
+        with pytest.raises(SpecError) as refused:
+            admit(sweep(datasets=[f"../{name}"]), (root,))
+        told.add(str(refused.value).replace(name, "NAME"))
+    assert len(told) == 1
+
+
+def test_a_file_in_the_folder_where_the_server_runs_is_not_meant(root: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(root.parent)
+    with pytest.raises(SpecError, match="no such file"):
+        admit(sweep(datasets=["secret.csv"]), (root,))
+    assert os.path.exists("secret.csv")  # noqa: PTH110
+
+
+def test_an_unknown_dataset_is_refused_with_the_nearest():
+    with pytest.raises(DataError, match="did you mean 'iris'"):
+        admit(sweep(datasets=["irsi"]), ())
+    with pytest.raises(DataError, match="neither an id nor a name"):
+        admit(sweep(datasets=["openml:../../etc"]), ())
+
+
+@pytest.mark.parametrize(
+    "stated",
+    [
+        {"splits": 10**9},
+        {"seeds": 10**6, "splits": 10},
+        {"vary": {"predictor.c": {"low": 1, "high": 2, "count": 1000}, "predictor.gamma": list(range(1, 1000))}},
+        {"draws": 10**9, "vary": {"predictor.c": {"draw": "uniform", "low": 1, "high": 2}}},
+    ],
+)
+def test_more_than_a_server_plans_is_refused_before_it_is_worked_out(stated: dict[str, Any]):
+    with pytest.raises(SpecError, match=r"and a server (plans|accepts) at most"):
+        admit(sweep(**stated), ())
+
+
+@pytest.mark.parametrize(
+    "stated",
+    [
+        {"name": "../../up"},
+        {"name": "<script>alert(1)</script>"},
+        {"name": "a\r\nSet-Cookie: x"},
+        {"name": ""},
+        {"datasets": []},
+        {"datasets": ["a\nb"]},
+        {"datasets": ["x" * 100_000]},
+        {"datasets": ["random-labels:" * 100_000 + "iris"]},
+        {"learners": ["\x1b[31m.yaml"]},
+        {"learners": ["\ud800"]},
+        {"unknown": 1},
+        {"vary": {"predictor.c": [float("inf")]}},
+        {"vary": {"predictor.c": ["\ud800"]}},
+        {"vary": {"__class__": [1]}},
+    ],
+    ids=repr,
+)
+def test_what_cannot_be_meant_is_refused(stated: dict[str, Any]):
+    with pytest.raises((SpecError, DataError)) as refused:
+        admit(sweep(**stated), ())
+    assert len(str(refused.value)) < 2_000
+
+
+@pytest.mark.parametrize("given", [None, [], "iris", 3, True])
+def test_what_is_no_mapping_is_refused(given: Any):
+    with pytest.raises(SpecError, match="expected a mapping"):
+        admit(given, ())
