@@ -59,8 +59,8 @@ def write_points(path: Path) -> None:
 
 
 def bundles(store: Path) -> int:
-    """How many runs are stored."""
-    return sum(not path.name.startswith(".") for path in (store / "bundles").glob("*"))
+    """How many runs are stored, without bundles that are being written (`KEY.zip#1`)."""
+    return len(list((store / "bundles").glob("*.zip")))
 
 
 @dataclass(frozen=True)

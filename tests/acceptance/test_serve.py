@@ -14,10 +14,18 @@ from tests.acceptance.servers import Servers, servers  # noqa: F401 - a fixture
 
 pytestmark = pytest.mark.slow
 
-# The last one takes long enough to be killed in between.
-LEARNERS = [NET, LINEAR, BNN | {"inference": BNN["inference"] | {"draws": 3_000, "keep_draws": False}}]
-SWEEP = {"name": "served", "datasets": ["points.csv"], "learners": LEARNERS, "splits": 2, "seeds": 1, "measures": []}
-N_RUNS = 2 * len(LEARNERS)
+# The last one's runs begin first, two at a time: a server can be killed when some are stored, and long before all are.
+N_SPLITS = 6
+LEARNERS = [NET, LINEAR, BNN | {"inference": BNN["inference"] | {"draws": 1_000, "keep_draws": False}}]
+SWEEP = {
+    "name": "served",
+    "datasets": [{"data": "points.csv", "target": "y"}],
+    "learners": LEARNERS,
+    "splits": N_SPLITS,
+    "seeds": 1,
+    "measures": [],
+}
+N_RUNS = N_SPLITS * len(LEARNERS)
 
 
 def events(client: httpx.Client, name: str) -> Iterator[tuple[str, Any]]:
@@ -34,8 +42,7 @@ def events(client: httpx.Client, name: str) -> Iterator[tuple[str, Any]]:
 def test_a_server_that_is_killed_loses_no_accepted_sweep_and_fits_nothing_twice(servers: Servers):  # noqa: F811
     store = servers.place / "store"
     first = servers.start()
-    sweep = SWEEP | {"datasets": [{"data": "points.csv", "target": "y"}]}
-    accepted = first.client.post("/api/v1/sweeps", json=sweep, headers={"Idempotency-Key": "once"})
+    accepted = first.client.post("/api/v1/sweeps", json=SWEEP, headers={"Idempotency-Key": "once"})
     processes = first.command.descendants()
     first.command.kill()  # before its cluster can have the job
     assert accepted.status_code == 202, accepted.text
@@ -51,12 +58,12 @@ def test_a_server_that_is_killed_loses_no_accepted_sweep_and_fits_nothing_twice(
     assert stored < N_RUNS
 
     third = servers.start()
-    again = third.client.post("/api/v1/sweeps", json=sweep, headers={"Idempotency-Key": "once"})
+    again = third.client.post("/api/v1/sweeps", json=SWEEP, headers={"Idempotency-Key": "once"})
     assert again.json()["submission"] == accepted.json()["submission"]
     *_, (kind, end) = events(third.client, "served")
     assert (kind, end["state"]) == ("end", "finished")
     shown = third.client.get("/api/v1/sweeps/served").json()
-    assert [row["finished"] for row in shown["learners"]] == [2, 2, 2]
+    assert [row["finished"] for row in shown["learners"]] == [N_SPLITS] * 3
     assert shown["standing"]["reused"] >= stored
     rows = Store(store).scan("runs").collect()  # every attempt at a run
     assert len(rows) == rows["run_key"].n_unique() == N_RUNS

@@ -51,10 +51,10 @@ def contract(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Contract]:
 def test_every_answer_is_as_documented(contract: Contract, mode: schemathesis.GenerationMode) -> None:
     assert len(contract.operations) >= 35
     for operation in contract.operations:
-        _hold(contract, operation, mode)
+        hold(contract, operation, mode)
 
 
-def _hold(contract: Contract, operation: schemathesis.schemas.APIOperation, mode: schemathesis.GenerationMode) -> None:
+def hold(contract: Contract, operation: schemathesis.schemas.APIOperation, mode: schemathesis.GenerationMode) -> None:
     """An operation against all checks of schemathesis, on the same cases each time."""
     positive = mode == schemathesis.GenerationMode.POSITIVE
     beyond = [positive_data_acceptance] if set(operation.tags or ()) & set(MEANT) else []
