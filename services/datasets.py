@@ -166,8 +166,9 @@ def _from_file(path: Path) -> Source:
 def _read_table(path: Path, target: str | None, task: Task | None) -> Dataset:
     frame = read_frame(path)
     if target is None:
+        last = f", the last of which is {frame.columns[-1]!r}" if len(frame.columns) > 10 else ""
         raise DataError(
-            f"{path} needs a target: name the column to predict by --target, of {listed(frame.columns, 10)}"
+            f"{path} needs a target: name the column to predict by --target, of {listed(frame.columns, 10)}{last}"
         )
     return from_table(frame, name=path.stem, target=target, task=task)
 

@@ -237,7 +237,7 @@ def loss_chart(frame: pl.DataFrame, names: Sequence[str]) -> alt.FacetChart:
         .properties(
             title=alt.Title(
                 "Training curves",
-                subtitle="Dashed climbing while solid falls is overfitting; a line that stops early has diverged.",
+                subtitle="Dashed climbing while solid falls is overfitting; lines end where patience did.",
             )
         )
     )

@@ -27,6 +27,7 @@ from models.preparation import prepare
 from models.result import RunRequest, requests_of
 from models.spec import BlackBox, Learner, Net, SpecError, canonical_json, resolve
 from services.datasets import load
+from services.errors import NotStoredError
 from services.store import Store
 from services.sweeps import Sweep, parse_sweep
 from services.varying import check_varied, variants
@@ -177,6 +178,21 @@ class _Words(Mapping[str, str]):
 
     def __len__(self) -> int:
         return len(self._rows)
+
+
+def named_apart(sweep: Sweep, store: Store) -> Sweep:
+    """The sweep, under a name with a number if the store has one of its name on other data.
+
+    Names that are made of files' names may be alike.
+    """
+    for name in (sweep.name, *(f"{sweep.name}-{i}" for i in range(2, 1000))):
+        try:
+            definition, _ = store.sweep(name)
+        except NotStoredError:
+            return sweep.model_copy(update={"name": name})
+        if [data.data for data in parse_sweep(json.loads(definition)).datasets] == [d.data for d in sweep.datasets]:
+            return sweep.model_copy(update={"name": name})
+    return sweep
 
 
 def load_datasets(sweep: Sweep, cache: Path) -> list[Dataset]:

@@ -27,7 +27,7 @@ class Typical(NamedTuple):
 
     Attributes:
         log_ratio: log(median_draws / median_optima); NaN unless both, and the median of each chain, are positive.
-        standard_error: of `log_ratio`, for the optima as they are.
+        standard_error: of `log_ratio`; NaN for one chain, or where an optimum among several is not positive.
         below: the share of draws whose value is less than `median_optima`, that is the optima's quantile among them.
     """
 
@@ -57,7 +57,8 @@ def basin_share(barriers: np.ndarray, chains: np.ndarray, threshold: float) -> S
 def typical_against_optimum(draw_values: np.ndarray, chains: np.ndarray, optimum_values: np.ndarray) -> Typical:
     """Compare a measure over the draws, such as a sharpness, with its values at point estimates.
 
-    The standard error is that of the mean of the chains' own medians, of the logarithm.
+    The standard error is, in logarithms, that of the mean of the chains' own medians, and that of the mean of the
+    optima where there are several: se^2 = se_chains^2 + se_optima^2. A single optimum is taken as it is.
 
     Args:
         draw_values: (s,) one for each draw.
@@ -75,7 +76,13 @@ def typical_against_optimum(draw_values: np.ndarray, chains: np.ndarray, optimum
     medians = np.array([np.median(draws[chains == chain]) for chain in np.unique(chains)])
     if of_optima <= 0 or np.any(medians <= 0):
         return Typical(of_draws, of_optima, np.nan, np.nan, below)
-    return Typical(of_draws, of_optima, float(np.log(of_draws / of_optima)), _of_mean(np.log(medians)), below)
+    if len(optima) == 1:
+        error = _of_mean(np.log(medians))
+    elif np.any(optima <= 0):
+        error = np.nan
+    else:
+        error = float(np.hypot(_of_mean(np.log(medians)), _of_mean(np.log(optima))))
+    return Typical(of_draws, of_optima, float(np.log(of_draws / of_optima)), error, below)
 
 
 def _share(inside: np.ndarray, chains: np.ndarray) -> Share:

@@ -72,8 +72,12 @@ def compare(
     # What is asked is checked before what takes seconds to import.
     data = Data(data=dataset, target=target, task=task)
     sweep = comparison(data, listed(learners), budget, splits=splits, seeds=seeds, name=name)
-    from services.plans import load_datasets, plan
+    from services.opening import exists
+    from services.plans import load_datasets, named_apart, plan
+    from services.store import Store
 
+    if name is None and exists(place.store):
+        sweep = named_apart(sweep, Store(place.store))
     planned = plan(sweep, load_datasets(sweep, place.cache))
     from services import compare as job
     from services.standing import check_idle

@@ -301,9 +301,9 @@ def _typical_sentence(name: str, posterior: str, optimum: str, ratio: float, low
         return f"The {name} of draws of {posterior} and of {optimum}'s estimates cannot be set in proportion."
     said = f"The {name} at draws of {posterior} is {ratio:.3g} times that at {optimum}'s estimates"
     if not np.isfinite(lower):
-        return f"{said}; one chain gives no interval."
+        return f"{said}; there is no interval, which takes several chains and positive values."
     shown = "" if lower > 1 or upper < 1 else ", so no difference is shown"
-    return f"{said} (95 % interval over chains {lower:.3g} to {upper:.3g}){shown}."
+    return f"{said} (95 % interval over chains and estimates {lower:.3g} to {upper:.3g}){shown}."
 
 
 # --- barriers and basins ----------------------------------------------------------------------------------------------

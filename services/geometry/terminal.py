@@ -208,7 +208,7 @@ def _print_typical(rows: Sequence[Typical], dataset: str, console: Console) -> N
         Column(Cell("ratio", "95 % interval"), _ratio),
     ]
     notes = [
-        "Median over draws, over the median over point estimates of the same net; the interval is over chains.",
+        "Median over draws, over that over point estimates of the same net; the interval is over chains and estimates.",
         *_more(rows),
     ]
     show(f"The posterior's typical set against optima on {dataset}", columns, rows[:AT_MOST], console, notes)

@@ -109,7 +109,8 @@ def _judged(run: Mapping[str, Any]) -> str:
     r_hat, ess = run["r_hat_max"], run["ess_min"]
     agree = r_hat is not None and r_hat <= 1.01
     said = f"{run['n_chains']} chains of {run['n_draws']} draws: they {'agree' if agree else 'disagree'}"
-    bounds = f"R-hat at most {finite(r_hat, 4)}, ESS at least {finite(ess)}"
+    judged = "predictions" if run["kind"] == "bayesian-net" else "parameters"  # a net's weights are not identified
+    bounds = f"R-hat of {judged} at most {finite(r_hat, 4)}, ESS at least {finite(ess)}"
     return f"{said} ({bounds}, {run['divergences']} divergent transitions)."
 
 

@@ -47,8 +47,8 @@ def test_a_sweep_is_submitted_watched_opened_and_one_run_of_it_fitted_again(serv
         expect(state).to_have_text("finished", timeout=SOON)
         expect(page.locator(".standing .done")).to_have_text("6 of 6")
 
-        tab.open("/sweeps/looked-at")
-        expect(page.get_by_role("heading", name="Paired comparison")).to_be_visible()
+        expect(page.get_by_role("heading", name="Paired comparison")).to_be_visible(timeout=SOON)  # without a reload
+        tab.settle()
         charts = page.locator(".chart:visible")
         assert charts.count() >= 3
         assert min(colours(chart) for chart in charts.all()) > 8

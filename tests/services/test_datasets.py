@@ -247,6 +247,8 @@ def test_files_of_tables_need_a_target(tmp_path, cache):
     mixed().write_csv(tmp_path / "houses.csv")
     message = refused(str(tmp_path / "houses.csv"), cache)
     assert "needs a target: name the column to predict by --target, of 'size', 'rooms'" in message
+    pl.DataFrame({f"x{i}": [1, 2] for i in range(12)}).write_csv(tmp_path / "wide.csv")
+    assert "and 2 more, the last of which is 'x11'" in refused(str(tmp_path / "wide.csv"), cache)
 
 
 def test_bad_npz_files_are_refused(tmp_path, cache):

@@ -13,16 +13,27 @@ from models.dataset import DataError, Dataset, Partition
 from models.fit import cost, program_key
 from models.geometry.catalogue import ask
 from models.result import RunRequest
-from models.spec import MLP, BoostedTrees, Categorical, Learner, Library, Optimise, Poisson, SpecError, resolve
+from models.spec import (
+    MLP,
+    BoostedTrees,
+    Categorical,
+    Learner,
+    Library,
+    Optimise,
+    Poisson,
+    SpecError,
+    canonical_json,
+    resolve,
+)
 from services.datasets import load
 from services.errors import StoreError
 from services.execution import carry_out
 from services.learners import presets
-from services.plans import MEMBERS, datasets_of, load_datasets, n_packs, outlook, plan
+from services.plans import MEMBERS, datasets_of, load_datasets, n_packs, named_apart, outlook, plan
 from services.runner import Outcome
 from services.standing import counts_by_learner
 from services.store import Store, writing
-from services.sweeps import MEASURES, Data, Sweep, parse_sweep
+from services.sweeps import MEASURES, Data, Sweep, comparison, parse_sweep
 from services.varying import variants
 from tests.models.runs import table
 
@@ -263,3 +274,21 @@ def test_an_unknown_sweep_is_told_with_the_nearest(tmp_path: Path):
     kept(tmp_path, Data(data="two-moons:n=90"))
     with pytest.raises(StoreError, match=r"no sweep 'kep' .*did you mean 'kept'"):
         datasets_of(Store(tmp_path / "store"), "kep", tmp_path)
+
+
+def test_a_comparison_of_other_data_is_no_sweep_of_the_same_name(tmp_path: Path):
+    asked = {}
+    for folder in ("one", "other"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "wine.csv").write_text("x,y\n1,a\n2,b\n")
+        asked[folder] = comparison(Data(data=str(tmp_path / folder / "wine.csv")), ["svm"], "quick")
+    with writing(tmp_path / "store") as writer:
+        for sweep, expected in (
+            (asked["one"], "compare-wine-quick"),
+            (asked["other"], "compare-wine-quick-2"),
+            (asked["one"], "compare-wine-quick"),
+            (asked["other"], "compare-wine-quick-2"),
+        ):
+            named = named_apart(sweep, writer)
+            assert named.name == expected
+            writer.put_sweep(named.name, canonical_json(named), pl.DataFrame(schema=MEMBERS))

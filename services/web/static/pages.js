@@ -97,6 +97,7 @@ const Basin = (() => {
     state.dataset.state = now.state;
     state.textContent = now.state || "stored";
     const bar = place.querySelector("progress");
+    const moved = before !== now.state || bar.value !== now.done;
     bar.max = now.total || 1;
     bar.value = now.done;
     place.querySelector(".done").textContent = `${now.done.toLocaleString("en")} of ${now.total.toLocaleString("en")}`;
@@ -106,10 +107,10 @@ const Basin = (() => {
     for (const button of place.querySelectorAll("[data-when]")) {
       button.hidden = button.dataset.when === "live" ? !now.live : now.live || now.done === now.total;
     }
-    if (before !== now.state && place.classList.contains("standing")) {
-      if (before === "waiting") location.reload();
-      else document.querySelectorAll("[data-fragment]").forEach(fill);
-    }
+    if (!moved || !place.classList.contains("standing")) return;
+    const parts = document.querySelectorAll("[data-fragment]");
+    if (!parts.length) location.reload(); // it was not planned yet when the page was made
+    else if (before !== now.state) parts.forEach(fill);
   }
 
   function watch(root) {

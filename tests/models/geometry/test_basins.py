@@ -89,12 +89,28 @@ def test_the_shares_error_covers_at_its_nominal_rate(n_chains, spread):
 
 def test_medians_their_ratio_and_the_optimums_quantile():
     draws = np.array([1.0, 2.0, 4.0, 8.0, 16.0, 32.0])
-    found = typical_against_optimum(draws, chains_of(2, 3), np.array([1.0, 3.0, 100.0]))
+    found = typical_against_optimum(draws, chains_of(2, 3), np.array([1.0, 3.0, 27.0]))
     assert (found.median_draws, found.median_optima) == (6.0, 3.0)
     assert found.log_ratio == pytest.approx(np.log(2))
     assert found.below.value == pytest.approx(2 / 6)
-    # The chains' medians are 2 and 16, and their logarithms log 8 apart.
-    assert QUANTILE * found.standard_error == pytest.approx(12.7062047 * np.log(8) / 2, rel=1e-6)
+    # The chains' medians are 2 and 16, and their logarithms log 8 apart; the optima's are 0, 1 and 3 times log 3.
+    of_chains = 12.7062047 * np.log(8) / 2
+    of_optima = 4.3026527 * np.log(3) * np.sqrt(7 / 3) / np.sqrt(3)
+    assert QUANTILE * found.standard_error == pytest.approx(np.hypot(of_chains, of_optima), rel=1e-6)
+    alone = typical_against_optimum(draws, chains_of(2, 3), np.array([3.0]))
+    assert QUANTILE * alone.standard_error == pytest.approx(of_chains, rel=1e-6)
+    assert np.isnan(typical_against_optimum(draws, chains_of(2, 3), np.array([-1.0, 3.0, 4.0])).standard_error)
+
+
+def test_the_ratios_error_covers_where_optima_vary_too():
+    """Point estimates differ by more than draws do: log values are normal around 1 and around 0."""
+    rng = np.random.default_rng(0)
+    covered = 0
+    for _ in range(REPEATS):
+        draws, optima = np.exp(1.0 + 0.2 * rng.normal(size=(4, 12))), np.exp(rng.normal(size=3))
+        found = typical_against_optimum(draws.reshape(-1), chains_of(4, 12), optima)
+        covered += abs(found.log_ratio - 1.0) <= QUANTILE * found.standard_error
+    assert covered >= 0.88 * REPEATS
 
 
 def test_a_measure_may_be_in_any_unit():
