@@ -9,6 +9,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -185,14 +186,16 @@ def named_apart(sweep: Sweep, store: Store) -> Sweep:
 
     Names that are made of files' names may be alike.
     """
-    for name in (sweep.name, *(f"{sweep.name}-{i}" for i in range(2, 1000))):
-        try:
-            definition, _ = store.sweep(name)
-        except NotStoredError:
-            return sweep.model_copy(update={"name": name})
-        if [data.data for data in parse_sweep(json.loads(definition)).datasets] == [d.data for d in sweep.datasets]:
-            return sweep.model_copy(update={"name": name})
-    return sweep
+    names = chain([sweep.name], (f"{sweep.name}-{i}" for i in count(2)))
+    return sweep.model_copy(update={"name": next(name for name in names if _may_be_named(sweep, name, store))})
+
+
+def _may_be_named(sweep: Sweep, name: str, store: Store) -> bool:
+    try:
+        stored = parse_sweep(json.loads(store.definition(name)))
+    except NotStoredError:
+        return True
+    return [each.data for each in stored.datasets] == [each.data for each in sweep.datasets]
 
 
 def load_datasets(sweep: Sweep, cache: Path) -> list[Dataset]:

@@ -14,6 +14,7 @@ from services.api.errors import COMMON, documented
 from services.api.formats import KNOWN_HEADERS, MEDIA_TYPES, NOT_MODIFIED, REVALIDATE, Answer, Known, is_known, tag
 from services.api.parameters import only_known
 from services.document import Document
+from services.geometry import BARRIER_THRESHOLD
 from services.geometry.document import GeometryDocument
 from services.provenance import provenance
 from services.sweeps import NAME
@@ -69,7 +70,7 @@ async def rank_measures(
     name: SweepName,
     threshold: Annotated[
         float, Query(ge=0, le=1e6, description="Largest barrier within one basin, in nats per row.")
-    ] = 0.05,
+    ] = BARRIER_THRESHOLD,
     known: Known = None,
 ) -> Response:
     """What a sweep's stored geometry says: each measure's distribution, its rank correlation with the generalisation

@@ -20,6 +20,7 @@ from services.client.specs import settled
 from services.client.told import telling, told
 from services.document import Document
 from services.errors import NotStoredError
+from services.geometry import BARRIER_THRESHOLD
 from services.geometry.document import GeometryDocument
 from services.opening import exists
 from services.reader import Reader
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
     from services.sweeps import Sweep
 
-THRESHOLD = 0.05  # largest barrier within one basin, in nats per row
 LOOK_SECONDS = 1.0  # between two looks at how a sweep stands
 
 
@@ -181,7 +181,7 @@ class Local:
         """What a sweep's geometry says."""
         from services.geometry.summary import collect, summarise
 
-        return summarise(collect(self._store, sweep), sweep, THRESHOLD)
+        return summarise(collect(self._store, sweep), sweep, BARRIER_THRESHOLD)
 
     @told
     def geometry_figures(self, document: GeometryDocument, dataset: str) -> "Mapping[str, alt.TopLevelMixin]":

@@ -12,6 +12,7 @@ from rich.console import Console
 from services.app import Workplace, again, attend, crew, store_of, tell, workplace
 from services.commands.options import AddressOption, GpusOption, StoreOption, WorkersOption, listed
 from services.commands.outputs import check_outputs, write_json, writing_output
+from services.geometry import BARRIER_THRESHOLD
 from services.settings import settings
 
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ def geometry(
     sweep: SweepArgument,
     threshold: Annotated[
         float, typer.Option("--threshold", min=0, help="Largest barrier within one basin, in nats per row.")
-    ] = 0.05,
+    ] = BARRIER_THRESHOLD,
     store: StoreOption = None,
     json_file: JsonOption = None,
     report: Annotated[Path | None, typer.Option("--report", help="Write one HTML page with charts.")] = None,

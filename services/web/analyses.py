@@ -10,13 +10,12 @@ from services.api.context import Context
 from services.comparisons import compare_stored
 from services.evidence import gather
 from services.figures import figures
+from services.geometry import BARRIER_THRESHOLD
 from services.geometry import report as geometry_report
 from services.geometry.evidence import gather_evidence
 from services.geometry.summary import collect, summarise
 from services.web import rendering
 
-# Largest barrier within one basin, in nats per row.
-THRESHOLD = 0.05
 # Runs of each learner whose predictions and losses are read for charts.
 MOST_RUNS = 12
 
@@ -57,7 +56,7 @@ def geometry_part(here: Context, name: str, dataset: str) -> str:
 
     def make() -> str:
         rows = collect(here.store, name)
-        document, names = summarise(rows, name, THRESHOLD), _names(here, name)
+        document, names = summarise(rows, name, BARRIER_THRESHOLD), _names(here, name)
         evidence = gather_evidence(here.store, rows)
         sections = [
             geometry_report.geometry_section(document, evidence, i, names)

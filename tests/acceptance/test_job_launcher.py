@@ -26,9 +26,9 @@ from services.schedules import RunOptions, add, define
 from services.settings import settings
 from services.store import Store
 from services.sweeps import parse_sweep, settle
+from tests import waiting
 from tests.acceptance.conftest import BNN, PATIENCE, bundles, write_points
 from tests.head import Head, free_ports
-from tests.services import waiting
 
 pytestmark = pytest.mark.slow
 

@@ -8,8 +8,7 @@ import json
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -52,21 +51,16 @@ from tests.services.client.conftest import Served
 from tests.services.client.stored_sweep import BNN, fill
 from tests.services.client.test_contract import *  # noqa: F403
 from tests.services.stored import request
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
 REPLICA = "ray::ServeReplica:basin:http"
 N_REPLICAS = 2
+EVERY = 0.1  # seconds: each look is a question
 READING = {"tables", "runs", "analyses", "server"}  # what is accepted here, is run
 SWEEP = {"name": "lives", "datasets": ["iris"], "learners": [NET], "splits": 2, "seeds": 1, "measures": []}
 PLANNED = {"name": "yearly-svm", "datasets": ["iris"], "learners": ["svm"], "budget": "quick", "splits": 2}
-
-
-def wait_until(condition: Callable[[], bool], what: Callable[[], str] = str) -> None:
-    until = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < until, what()
-        time.sleep(0.1)
 
 
 @dataclass(frozen=True)
@@ -126,7 +120,7 @@ def deployment(head: Head, folder: Path) -> Iterator[Deployment]:
     file.write_text(yaml.safe_dump(config))
     deployed = Deployment(head, file, config["http_options"]["port"])
     deployed.serve("deploy", file)
-    wait_until(deployed.is_up, deployed.status)
+    wait_until(deployed.is_up, PATIENCE, EVERY, deployed.status)
     yield deployed
     if deployed.replicas():
         deployed.serve("shutdown", "--yes")
@@ -258,10 +252,10 @@ def history(deployment: Deployment, client: httpx.Client, served: Served) -> His
             process.kill()
         assert first.status_code == 202, first.text
         pids = frozenset(process.pid for process in killed)
-        wait_until(lambda: deployment.is_up(without=pids), deployment.status)
+        wait_until(lambda: deployment.is_up(without=pids), PATIENCE, EVERY, deployment.status)
         again = client.post("/api/v1/sweeps", json=SWEEP, headers=headers)
         told = events(client, served, "lives")
-        wait_until(lambda: basin.schedules.history("yearly")["ended"].drop_nulls().len() > 0)
+        wait_until(lambda: basin.schedules.history("yearly")["ended"].drop_nulls().len() > 0, PATIENCE, EVERY)
     return History(first.json(), again.json(), told, Jobs(deployment.head.address).list("basin-"))
 
 
@@ -286,7 +280,7 @@ def test_a_schedule_that_two_replicas_look_after_is_fired_once(history: History,
 def test_each_replica_is_at_work_and_leaves_at_once_when_it_is_shut_down(deployment: Deployment, folder: Path):
     replicas = deployment.replicas()
     pids = {process.pid for process in replicas}
-    wait_until(lambda: pids <= at_work(folder))
+    wait_until(lambda: pids <= at_work(folder), PATIENCE, EVERY)
     deployment.serve("shutdown", "--yes")
     assert gone(replicas)
     assert not pids & at_work(folder)

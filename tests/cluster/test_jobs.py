@@ -6,7 +6,6 @@ import re
 import socket
 import socketserver
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -18,6 +17,7 @@ import pytest
 from cluster.errors import ClusterError
 from cluster.jobs import Jobs
 from tests.head import PATIENCE, Head, free_ports
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -39,13 +39,6 @@ def files(tmp_path: Path) -> Path:
     folder.mkdir()
     (folder / "word.txt").write_text("hello\n")
     return folder
-
-
-def wait_until(condition) -> None:
-    until = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.02)
 
 
 def said(told: list[str]) -> list[str]:
@@ -149,12 +142,12 @@ def test_a_log_is_followed_over_dropped_connections_and_nothing_is_told_twice(he
     with ThreadPoolExecutor(1) as pool:
         following = pool.submit(jobs.follow, job_id, told.append)
         for i in (1, 2, 3):
-            wait_until(lambda i=i: f"\nline {i}\n" in "".join(told) or following.done())
+            wait_until(lambda i=i: f"\nline {i}\n" in "".join(told) or following.done(), PATIENCE)
             assert not following.done()
             tunnel.cut()
             (tmp_path / f"go{i}").touch()
             if i == 3:
-                wait_until(lambda: Jobs(head.address).get(job_id).over)
+                wait_until(lambda: Jobs(head.address).get(job_id).over, PATIENCE)
             tunnel = Tunnel(head.dashboard_port, tunnel.port)
         job = following.result(PATIENCE)
     tunnel.cut()

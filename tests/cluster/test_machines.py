@@ -22,6 +22,7 @@ from models.events import Checkpoint, Result
 from tests.cluster import works
 from tests.cluster.conftest import ROOT
 from tests.cluster.test_executor_contract import execute, items_of, values
+from tests.waiting import wait_until
 
 pytestmark = [
     pytest.mark.slow,
@@ -231,5 +232,5 @@ def _is_used(folder: Path, node_id: str) -> bool:
 
 
 def _open_when(folder: Path, condition: Callable[[], bool]) -> None:
-    works.wait_until(condition)
+    wait_until(condition)
     (folder / "go").touch()

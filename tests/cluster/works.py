@@ -6,25 +6,16 @@ A payload is (run key, argument). Those that wait for a sign wait for a file tha
 import hashlib
 import os
 import signal
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from models.events import Checkpoint, Progress, Result, begun
+from tests.waiting import wait_until
 
 
 def wait_for(path: Path, seconds: float = 60) -> None:
     wait_until(path.exists, seconds)
-
-
-def wait_until(condition: Callable[[], object], seconds: float = 60) -> None:
-    until = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > until:
-            raise TimeoutError(f"it did not come true in {seconds:g} s: {condition}")
-        time.sleep(0.01)
 
 
 def die() -> None:

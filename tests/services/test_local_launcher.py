@@ -17,7 +17,7 @@ from services.errors import ServiceError
 from services.launchers import LaunchState
 from services.local_launcher import LocalLauncher
 from services.schedules import RunOptions
-from tests.services.waiting import wait_until
+from tests.waiting import wait_until
 
 OPTIONS = RunOptions(store="/store")
 

@@ -19,7 +19,7 @@ from services.schedules import RunOptions
 from tests import postgres
 from tests.services import agenda
 from tests.services.agenda import at, let_pass, outcomes, statuses
-from tests.services.waiting import wait_until
+from tests.waiting import wait_until
 
 LEASE = 60.0
 

@@ -15,7 +15,7 @@ from services import storage as storage_module
 from services.errors import StoreError
 from services.storage import LEFTOVER_SECONDS, Storage
 from tests.services.s3 import S3Server
-from tests.services.waiting import wait_until
+from tests.waiting import wait_until
 
 
 @pytest.fixture

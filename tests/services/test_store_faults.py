@@ -24,7 +24,7 @@ from tests.services import crashing, factories
 from tests.services.crashing import killed, start
 from tests.services.s3 import S3Server
 from tests.services.stores import assert_holds_exactly, bundle_of
-from tests.services.waiting import wait_until
+from tests.waiting import wait_until
 
 
 def some_records(n: int) -> list:
