@@ -27,12 +27,12 @@ types: $(STAMP)
 layers: $(STAMP)
 	$(BIN)/lint-imports
 
-# What starts Ray waits much of the time: it runs beside the rest, one test after the other.
+# What starts Ray has the machine to itself: beside the rest it would be Ray's patience that is tested.
 tests: $(STAMP)
 ifdef ARGS
 	$(BIN)/pytest $(ARGS)
 else
-	+$(MAKE) --no-print-directory --jobs 2 --keep-going --output-sync=line rest-tests ray-tests
+	+$(MAKE) --no-print-directory --keep-going rest-tests ray-tests
 endif
 
 RAY_TESTS := tests/acceptance tests/cluster tests/notebooks tests/benchmarks/test_scaling.py

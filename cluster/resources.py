@@ -12,8 +12,9 @@ from cluster.errors import ClusterError
 
 # XLA sizes its thread pool by the CPUs it may use and splits sums by the pool's size, so results change with the
 # number of cores unless both are fixed: the first flag alone does not suffice (measured with JAX 0.12).
+# One thread gains nothing from the pieces that XLA cuts a program into, to compile them side by side.
 _ONE_THREAD = {
-    "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false",
+    "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false --xla_cpu_parallel_codegen_split_count=1",
     "PJRT_NPROC": "1",
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",

@@ -13,6 +13,8 @@ from cluster.resources import Resources, worker_environment
 
 # Before JAX and NumPy start: one thread per computation, as in a worker, so that bits can be compared.
 os.environ.update(worker_environment(Resources()))
+# One token for every Ray: a process that has read one knows no other. None is written to the home folder.
+os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 if os.environ.get("BASIN_DATA"):  # some tests change the folder they run in
     os.environ["BASIN_DATA"] = str(Path(os.environ["BASIN_DATA"]).resolve())
 
@@ -49,9 +51,8 @@ def head() -> "Iterator[Head]":
     """A Ray cluster of its own, with a dashboard; its token is that of the tests."""
     from tests.head import start_head
 
-    token = os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
-        started = start_head(Path(folder), token)
+        started = start_head(Path(folder), os.environ["RAY_AUTH_TOKEN"])
         yield started
         started.stop()
 

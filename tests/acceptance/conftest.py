@@ -3,7 +3,6 @@
 import json
 import os
 import random
-import secrets
 import signal
 import subprocess
 import sys
@@ -163,7 +162,7 @@ def _runs(process: psutil.Process) -> bool:
 
 
 class Basin:
-    """Starts commands with a cache of compiled programs and a Ray token of the tests' own."""
+    """Starts commands with a cache of compiled programs of the tests' own."""
 
     def __init__(self, folder: Path):
         self._folder = folder
@@ -171,8 +170,11 @@ class Basin:
         # Without what the tests' own process was given: the command sets its threads itself.
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("BASIN_", "RAY_", "JAX_", "XLA_", "PJRT_"))}
         kept = {k: v for k, v in kept.items() if not k.endswith("_NUM_THREADS")}
-        token = os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-        self._environment = kept | {"BASIN_CACHE": str(folder / "cache"), "RAY_AUTH_TOKEN": token, "COLUMNS": "120"}
+        self._environment = kept | {
+            "BASIN_CACHE": str(folder / "cache"),
+            "RAY_AUTH_TOKEN": os.environ["RAY_AUTH_TOKEN"],
+            "COLUMNS": "120",
+        }
 
     def start(self, *arguments: str | Path, **environment: str) -> Command:
         """Start `basin ARGUMENTS` in a folder of its own, with some more variables."""

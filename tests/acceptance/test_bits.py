@@ -1,7 +1,5 @@
 """A run's result is the same to the last bit alone, in a pack of 3 or of 16, on 1 or 2 actors, in-process or on Ray."""
 
-import os
-import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -136,12 +134,11 @@ def alone(dataset: Dataset, requests_of: dict[str, list[RunRequest]]) -> tuple[d
 
 @pytest.fixture(scope="module")
 def ray_cluster() -> Iterator[None]:
-    """Ray on this machine with two CPUs, and a token of the tests' own."""
+    """Ray on this machine with two CPUs."""
     import ray
 
     from cluster.runtime import connect
 
-    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     connect("local", num_cpus=2)
     yield
     ray.shutdown()

@@ -1,7 +1,6 @@
 """One Ray for the tests of a module, and both executors over it."""
 
 import os
-import secrets
 import sys
 from pathlib import Path
 
@@ -12,14 +11,8 @@ from cluster.executor import Executor, InProcessExecutor
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture(scope="session")
-def token() -> None:
-    """A token of the tests' own, so that none is written to the home folder."""
-    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-
-
 @pytest.fixture(scope="module")
-def ray_cluster(token):
+def ray_cluster():
     """Ray on this machine with two CPUs."""
     import ray
 

@@ -73,7 +73,7 @@ class Machines:
 
 
 @pytest.fixture(scope="module")
-def cluster(token) -> Iterator[Machines]:
+def cluster() -> Iterator[Machines]:
     import ray
 
     before = {name: os.environ.get(name) for name in HEALTH_CHECKS}

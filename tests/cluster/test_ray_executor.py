@@ -14,7 +14,7 @@ from cluster.errors import ClusterError
 from cluster.executor import Lost
 from cluster.packing import Item
 from cluster.ray_executor import RayExecutor
-from cluster.resources import Resources
+from cluster.resources import Resources, worker_environment
 from models.events import Checkpoint, Progress, Result
 from tests.cluster import works
 from tests.cluster.conftest import ROOT
@@ -162,9 +162,11 @@ def test_resources_that_no_machine_has_are_waited_for_with_a_word_and_then_refus
 
 
 def test_workers_have_their_environment(ray_executor):
+    expected = worker_environment(Resources())
     names = ["PJRT_NPROC", "OMP_NUM_THREADS", "JAX_PLATFORMS", "XLA_FLAGS"]
     found = values(execute(ray_executor, items_of(names), works.environment))
-    assert [found[f"run-{i}"][0] for i in range(4)] == ["1", "1", "cpu", "--xla_cpu_multi_thread_eigen=false"]
+    assert [found[f"run-{i}"][0] for i in range(4)] == [expected[name] for name in names]
+    assert expected["PJRT_NPROC"] == "1" and "multi_thread_eigen=false" in expected["XLA_FLAGS"]
 
 
 def test_a_worker_that_cannot_start_is_an_error_and_not_a_wait_without_end(ray_cluster, tmp_path: Path):

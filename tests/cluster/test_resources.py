@@ -65,7 +65,7 @@ except ClusterError as error:
     print(error)
 """
     assert "JAX was imported with PJRT_NPROC='2'" in python(
-        script, XLA_FLAGS="--xla_cpu_multi_thread_eigen=false", PJRT_NPROC="2"
+        script, XLA_FLAGS=worker_environment(Resources())["XLA_FLAGS"], PJRT_NPROC="2"
     )
     assert python(script, **worker_environment(Resources())) == ""
 
