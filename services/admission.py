@@ -11,9 +11,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from models.dataset import DataError
 from models.spec import Learner, SpecError, canonical_json
 from services.learners import presets
-from services.sweeps import Sweep, parse_sweep, settle
+from services.sweeps import Data, Sweep, parse_sweep, settle
 from services.varying import Draw, Range, variants
 
 MAX_CONFIGURATIONS = 20_000
@@ -39,13 +40,13 @@ def admit(definition: Any, roots: Sequence[Path]) -> Admitted:
     Raises:
         SpecError: what is wrong with it, a line for each fault; a file that it may not name; or more than a server
             plans.
-        DataError: a dataset of a name that there is nothing of.
+        DataError: a dataset of a name that there is nothing of, or a file without the target.
     """
     _check_values(definition)
     sweep = parse_sweep(definition)
     if len(sweep.datasets) > MAX_DATASETS:
         raise SpecError(f"sweep.datasets: {len(sweep.datasets):,} of them, and a server takes at most {MAX_DATASETS}")
-    data = tuple(each.model_copy(update={"data": _dataset(each.data, roots)}) for each in sweep.datasets)
+    data = tuple(_data(each, roots) for each in sweep.datasets)
     learners = None if sweep.learners is None else tuple(_learner(each, roots) for each in sweep.learners)
     sweep = sweep.model_copy(update={"datasets": data, "learners": learners})
     _check_size(sweep)
@@ -55,6 +56,19 @@ def admit(definition: Any, roots: Sequence[Path]) -> Admitted:
         raise SpecError(_relative(str(error), roots)) from None
     _check_text(settled)
     return Admitted(settled, runs_at_most(settled))
+
+
+def _data(asked: Data, roots: Sequence[Path]) -> Data:
+    """A dataset with its file's whole path, and with a target that the file has."""
+    from services.datasets import check_columns, file_of  # seconds to import
+
+    name = _dataset(asked.data, roots)
+    if (path := file_of(name)) is not None:
+        try:
+            check_columns(path, asked.target)
+        except DataError as error:
+            raise DataError(_relative(str(error), roots)) from None
+    return asked.model_copy(update={"data": name})
 
 
 def _dataset(name: str, roots: Sequence[Path]) -> str:

@@ -14,7 +14,7 @@ from models.spec import Task
 from models.tasks import randomise_labels
 from services.confinement import permitted
 from services.ingest.openml import check_key, open_openml
-from services.ingest.readers import SUFFIXES, read_frame, read_npz
+from services.ingest.readers import SUFFIXES, read_columns, read_frame, read_npz
 from services.ingest.sources import (
     DATA_FOLDER,
     DatasetInfo,
@@ -24,9 +24,9 @@ from services.ingest.sources import (
     named_sources,
     synthetic_source,
 )
-from services.ingest.table import from_array, from_table
+from services.ingest.table import absent_target, from_array, from_table
 
-__all__ = ["DatasetDescription", "DatasetInfo", "check_name", "describe", "file_of", "listing", "load"]
+__all__ = ["DatasetDescription", "DatasetInfo", "check_columns", "check_name", "describe", "file_of", "listing", "load"]
 
 
 @dataclass(frozen=True)
@@ -128,6 +128,22 @@ def check_name(name: str) -> None:
         raise DataError(_unknown(name, list(known)))
 
 
+def check_columns(path: Path, target: str | None) -> None:
+    """Refuse a file that has no such target, without reading its rows.
+
+    Raises:
+        DataError: no target is named, or the file has none of this name, or its columns cannot be read.
+    """
+    if path.suffix.lower() == ".npz":
+        check_target(path.name, "y", target)
+        return
+    columns = read_columns(path)
+    if target is None:
+        raise DataError(_needs_target(path, columns))
+    if target not in columns:
+        raise DataError(absent_target(path.stem, target, columns))
+
+
 def _find(name: str, cache: Path) -> Source:
     head, colon, rest = name.partition(":")
     if colon and head == "openml":
@@ -166,11 +182,14 @@ def _from_file(path: Path) -> Source:
 def _read_table(path: Path, target: str | None, task: Task | None) -> Dataset:
     frame = read_frame(path)
     if target is None:
-        last = f", the last of which is {frame.columns[-1]!r}" if len(frame.columns) > 10 else ""
-        raise DataError(
-            f"{path} needs a target: name the column to predict by --target, of {listed(frame.columns, 10)}{last}"
-        )
+        raise DataError(_needs_target(path, frame.columns))
     return from_table(frame, name=path.stem, target=target, task=task)
+
+
+def _needs_target(path: Path, columns: list[str]) -> str:
+    last = f", the last of which is {columns[-1]!r}" if len(columns) > 10 else ""
+    what = f"{path} needs a target: name the column to predict (--target, or `target` in a sweep)"
+    return f"{what}, of {listed(columns, 10)}{last}"
 
 
 def _read_npz(path: Path, target: str | None, task: Task | None) -> Dataset:

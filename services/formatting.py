@@ -1,18 +1,19 @@
 """Numbers as people read them: two significant digits of the standard error, and as many decimals in the value."""
 
 MISSING = "–"
+_ROUNDING = 1e-12  # a relative error that is float64's alone, as of the mean of equal values
 METRIC_WORDS = {"log_score": "log score", "accuracy": "accuracy", "rmse": "RMSE"}
 
 
 def format_estimate(value: float | None, standard_error: float | None) -> tuple[str, str]:
     """Value and standard error with matching digits; the error is empty where there is none to show.
 
-    The error keeps two significant digits and the value at most five. Exact values (error 0) and values without an
-    error keep four.
+    The error keeps two significant digits and the value at most five. Exact values (whose error is 0, or what rounding
+    leaves of it) and values without an error keep four.
     """
     if value is None:
         return MISSING, ""
-    if not standard_error:
+    if not standard_error or abs(standard_error) <= _ROUNDING * abs(value):
         return format_number(value, 4), ""
     decimals = 1 - _exponent(standard_error, 2)
     if decimals > 4 - _exponent(value, 5):

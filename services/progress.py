@@ -12,7 +12,7 @@ from cluster.executor import Lost
 from models.events import START, Event
 from models.events import Progress as ProgressEvent
 from services.formatting import format_seconds, printable
-from services.tally import Tally
+from services.tally import Tally, is_early
 
 PLAIN_INTERVAL = 5.0
 _VISIBLE_RUNS = 8
@@ -147,7 +147,7 @@ class _TimeLeft(ProgressColumn):
     max_refresh = 0.5
 
     def render(self, task: Task) -> Text:
-        left = task.time_remaining
+        left = None if is_early(task.completed, task.total or 0) else task.time_remaining
         return Text(f"about {format_seconds(left)} left" if left else "", style="dim")
 
 

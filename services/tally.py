@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 from cluster.executor import Lost
 from models.events import Checkpoint, Event, Progress, Result
 
-EARLY_SECONDS = 2.0  # the pace of the start, when programs are compiled, tells nothing
+# The pace of the start, when programs are compiled, tells nothing.
+EARLY_SECONDS, EARLY_SHARE, EARLY_RUNS = 2.0, 0.01, 10
 
 
 class Cost(NamedTuple):
@@ -55,9 +56,11 @@ class Tally:
         return self.clock() - self._start
 
     def seconds_left(self) -> float | None:
-        """By the pace so far; None at the very start, and until something is done."""
-        share = (self.done + sum(self.running.values())) / max(1, self.total)
-        return self.seconds * (1 - share) / share if share and self.seconds > EARLY_SECONDS else None
+        """By the pace so far; None at the very start, and until some runs or a hundredth of the work are done."""
+        done = self.done + sum(self.running.values())
+        share = done / max(1, self.total)
+        early = self.seconds <= EARLY_SECONDS or is_early(done, self.total)
+        return None if early else self.seconds * (1 - share) / share
 
     def consume(self, event: Event | Lost) -> bool:
         """Take in one event; returns whether it changed anything."""
@@ -80,6 +83,11 @@ class Tally:
         hours = value.seconds.wall / 3600
         on_gpu = self.gpus if value.device and not value.device.lower().startswith("cpu") else 0.0
         return Cost(self.cost.cpu_hours + hours, self.cost.gpu_hours + hours * on_gpu)
+
+
+def is_early(done: float, total: float) -> bool:
+    """Whether so little is done that its pace tells nothing of the rest."""
+    return done <= 0 or done < min(EARLY_RUNS, EARLY_SHARE * total)
 
 
 def _status(event: Result | Lost) -> str:

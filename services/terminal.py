@@ -148,7 +148,8 @@ def _notes(document: Document) -> list[str]:
         )
     if document.best is not None and document.comparisons:
         notes.append(
-            "Below: the probability of being better, practically equal, worse; p after Holm. --json has every pair."
+            "Below: df of the t distribution of the difference; the probability of being better, practically equal, "
+            "worse; p after Holm. --json has every pair."
         )
     return notes
 
@@ -161,6 +162,7 @@ def _difference(pair: Comparison) -> Cell:
 _COMPARISON_COLUMNS = (
     Column(Cell("learner"), lambda pair: Cell(printable(pair.a))),
     Column(Cell("difference ± se"), _difference),
+    Column(Cell("df"), lambda pair: Cell(format_number(pair.degrees))),
     Column(Cell("better"), lambda pair: Cell(format_probability(pair.p_better))),
     Column(Cell("equal"), lambda pair: Cell(format_probability(pair.p_equivalent))),
     Column(Cell("worse"), lambda pair: Cell(format_probability(pair.p_worse))),

@@ -11,6 +11,7 @@ from models.comparison.estimate import Estimate
 from models.comparison.ranking import Comparison
 from models.spec import Kind
 
+_ROUNDING = 1e-12  # a relative error that is float64's alone, as of the mean of equal values
 R_HAT_LIMIT = 1.01
 ESS_LIMIT = 400
 
@@ -223,9 +224,11 @@ def _digits(value: float, limit: float) -> str:
 
 
 def _plus_minus(value: float, error: float) -> str:
-    if not math.isfinite(value) or not math.isfinite(error) or error == 0:
+    if not math.isfinite(value) or not math.isfinite(error) or error <= _ROUNDING * abs(value):
         return f"{value:.3g}"
     places = max(0, 1 - math.floor(math.log10(error)))
+    if value and places + math.floor(math.log10(abs(value))) > 4:
+        return f"{value:.5g} ± {error:.2g}"
     return f"{value:.{places}f} ± {error:.{places}f}"
 
 

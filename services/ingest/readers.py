@@ -8,6 +8,7 @@ import zipfile
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -15,6 +16,7 @@ import polars as pl
 from models.dataset import DataError, listed
 
 _SEPARATORS = ",;\t|"
+_HEADER_BYTES = 2**20
 
 
 def read_frame(path: Path) -> pl.DataFrame:
@@ -26,15 +28,34 @@ def read_frame(path: Path) -> pl.DataFrame:
     content = _bytes(path)
     reader = _FRAMES.get(path.suffix.lower())
     if reader is None:
-        raise DataError(f"{path} is no table that can be read: expected one of {', '.join(SUFFIXES)}")
+        raise _no_table(path)
     try:
         frame = reader(path, content)
     except (pl.exceptions.PolarsError, csv.Error, OSError) as error:
-        # Only the first line says what is wrong; the rest advises on the reader's options.
-        raise DataError(f"{path} cannot be read as {path.suffix[1:]}: {str(error).splitlines()[0]}") from None
+        raise _unreadable(path, error) from None
     if frame.is_empty():
         raise DataError(f"{path} has no rows: expected a table with a row per example")
     return frame
+
+
+def read_columns(path: Path) -> list[str]:
+    """The names of a table's columns, by the start of the file or what it says of itself.
+
+    Raises:
+        DataError: the file is missing, a folder or of another kind; or that start is unreadable, empty or damaged.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in _FRAMES:
+        raise _no_table(path)
+    try:
+        if suffix == ".parquet":
+            return list(pl.read_parquet_schema(path))
+        if suffix in (".arrow", ".feather"):
+            return list(pl.read_ipc_schema(path))
+        start = _bytes(path, _HEADER_BYTES)
+        return _header(path, _text(path, start[: start.rfind(b"\n") + 1] or start)).names
+    except (pl.exceptions.PolarsError, csv.Error, OSError) as error:
+        raise _unreadable(path, error) from None
 
 
 def read_npz(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -84,11 +105,22 @@ def read_idx(path: Path) -> np.ndarray:
     return values.reshape(sizes)
 
 
-def _bytes(path: Path) -> bytes:
+def _no_table(path: Path) -> DataError:
+    return DataError(f"{path} is no table that can be read: expected one of {', '.join(SUFFIXES)}")
+
+
+def _unreadable(path: Path, error: Exception) -> DataError:
+    # Only the first line says what is wrong; the rest advises on the reader's options.
+    return DataError(f"{path} cannot be read as {path.suffix[1:]}: {str(error).splitlines()[0]}")
+
+
+def _bytes(path: Path, most: int = -1) -> bytes:
+    """The whole content, or at most so many bytes of it."""
     if path.is_dir():
         raise DataError(f"{path} is a folder: name a file in it")
     try:
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            content = file.read(most)
     except FileNotFoundError:
         raise DataError(f"no file {path}{_nearest(path)}") from None
     except OSError as error:
@@ -105,7 +137,23 @@ def _nearest(path: Path) -> str:
     return f": did you mean {listed(near)}?" if near else f" in {path.parent.resolve()}"
 
 
+class _Header(NamedTuple):
+    """The first line of a CSV file."""
+
+    separator: str
+    names: list[str]
+
+
 def _csv(path: Path, content: bytes) -> pl.DataFrame:
+    text = _text(path, content)
+    separator, names = _header(path, text)
+    frame = pl.read_csv(text.encode(), separator=separator, infer_schema_length=None)
+    if len(names) != frame.width:
+        raise DataError(f"{path} has a header that cannot be read: check the quotation marks in its first line")
+    return frame.rename(dict(zip(frame.columns, names, strict=True)))
+
+
+def _text(path: Path, content: bytes) -> str:
     try:
         text = content.decode("utf-8-sig").lstrip("\r\n")
     except UnicodeDecodeError as error:
@@ -114,6 +162,10 @@ def _csv(path: Path, content: bytes) -> pl.DataFrame:
         ) from None
     if "\x00" in text:
         raise DataError(f"{path} is no text: it holds zero bytes")
+    return text
+
+
+def _header(path: Path, text: str) -> _Header:
     first = text.split("\n", 1)[0]
     separator = max(_SEPARATORS, key=first.count)
     header = [name.strip() for name in next(csv.reader(io.StringIO(text), delimiter=separator))]
@@ -122,10 +174,7 @@ def _csv(path: Path, content: bytes) -> pl.DataFrame:
         raise DataError(f"{path} has several columns named {listed(repeated)}: give each column its own name")
     if all(_is_number(name) for name in header):
         raise DataError(f"{path} has no header: its first line holds numbers only, and must name the columns")
-    frame = pl.read_csv(text.encode(), separator=separator, infer_schema_length=None)
-    if len(header) != frame.width:
-        raise DataError(f"{path} has a header that cannot be read: check the quotation marks in its first line")
-    return frame.rename(dict(zip(frame.columns, (name or "unnamed" for name in header), strict=True)))
+    return _Header(separator, [name or "unnamed" for name in header])
 
 
 def _is_number(text: str) -> bool:

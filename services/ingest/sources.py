@@ -1,6 +1,7 @@
 """Datasets that have a name: bundled with scikit-learn, in the data folder, or synthetic."""
 
 import inspect
+import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ from services.ingest.readers import read_frame, read_idx, read_npz
 from services.ingest.table import from_array, from_table
 
 DATA_FOLDER = "BASIN_DATA"
+MOST_VALUES = 100_000_000  # of a synthetic dataset: 0.8 GB
 
 
 @dataclass(frozen=True)
@@ -199,4 +201,9 @@ def _arguments(kind: str, generator: Callable[..., tasks.SyntheticTask], text: s
             raise DataError(
                 f"{kind}: {key} is {value!r}, expected {'a whole' if wanted is int else 'a'} number"
             ) from None
+    if arguments.get("seed", 0) < 0:
+        raise DataError(f"{kind}: seed is {arguments['seed']}, expected at least 0")
+    sizes = {key: parameters[key].default for key in ("n", "d", "width") if key in parameters} | arguments
+    if math.prod(sizes[key] for key in ("n", "d", "width") if key in sizes) > MOST_VALUES:
+        raise DataError(f"{kind}:{text} is too large: n, d and width multiplied may be {MOST_VALUES:,} at most")
     return arguments

@@ -124,7 +124,9 @@ def test_a_missing_file_is_told_with_the_nearest_and_a_table_asks_for_its_target
     (tmp_path / "houses.csv").write_text(csv({"x": X, "y": Y}))
     assert "no file house.csv: did you mean 'houses.csv'?" in refused("compare", "house.csv", "--target", "y")
     assert "no folder nowhere" in refused("compare", "nowhere/data.csv", "--target", "y")
-    assert "name the column to predict by --target, of 'x', 'y'" in refused("compare", "houses.csv")
+    assert "name the column to predict (--target, or `target` in a sweep), of 'x', 'y'" in refused(
+        "compare", "houses.csv"
+    )
 
 
 def test_a_column_without_values_is_left_out_and_said(command, tmp_path: Path):

@@ -51,6 +51,20 @@ def test_files_go_by_their_whole_paths_or_from_a_folder(root: Path):
     assert getattr(learner, "name", None) == "mine"
 
 
+@pytest.mark.parametrize(
+    ("stated", "said"),
+    [
+        ({"target": "z"}, "'table' has no column 'z' for a target: its columns are 'x', 'y'"),
+        ({}, "inner/table.csv needs a target: name the column to predict (--target, or `target` in a sweep)"),
+    ],
+)
+def test_a_file_without_the_target_is_refused_and_not_said_where_it_lies(root: Path, stated: dict[str, Any], said: str):
+    with pytest.raises(DataError) as refused:
+        admit(sweep(datasets=[{"data": "inner/table.csv"} | stated]), (root,))
+    assert str(refused.value).startswith(said)
+    assert str(root) not in str(refused.value)
+
+
 OUTSIDE = [
     "../secret.csv",
     "out/secret.csv",

@@ -112,6 +112,8 @@ def test_synthetic_parameters_go_with_the_name(cache):
     assert (dataset.n_rows, dataset.name) == (300, "two-moons:n=300,noise=0.1")
     assert load("two-moons:n=300,noise=0.1,seed=1", cache=cache).fingerprint != dataset.fingerprint
     assert "no parameter 'sigma'" in refused("two-moons:sigma=1", cache)
+    assert "seed is -1, expected at least 0" in refused("two-moons:seed=-1", cache)
+    assert "is too large" in refused("sparse-parity:n=10000001", cache)  # of 20 columns
     assert "n is 'many', expected a whole number" in refused("two-moons:n=many", cache)
     assert "noise is -1.0" in refused("two-moons:noise=-1", cache)
 
@@ -246,7 +248,9 @@ def test_damaged_binary_files_are_refused_in_one_line(suffix, tmp_path, cache):
 def test_files_of_tables_need_a_target(tmp_path, cache):
     mixed().write_csv(tmp_path / "houses.csv")
     message = refused(str(tmp_path / "houses.csv"), cache)
-    assert "needs a target: name the column to predict by --target, of 'size', 'rooms'" in message
+    assert (
+        "needs a target: name the column to predict (--target, or `target` in a sweep), of 'size', 'rooms'" in message
+    )
     pl.DataFrame({f"x{i}": [1, 2] for i in range(12)}).write_csv(tmp_path / "wide.csv")
     assert "and 2 more, the last of which is 'x11'" in refused(str(tmp_path / "wide.csv"), cache)
 

@@ -22,6 +22,7 @@ from services.formatting import (
         (0.0, 0.02, ("0.000", "0.020")),
         (3.14159, 0.0, ("3.142", "")),
         (3.14159, None, ("3.142", "")),
+        (0.04999999999999999, 7.9e-18, ("0.05000", "")),  # the mean of equal values: the error is rounding
         (None, 0.1, ("–", "")),
     ],
 )

@@ -53,6 +53,17 @@ def test_the_time_left_goes_by_the_pace_of_runs_and_their_parts():
     assert tally.seconds_left() == pytest.approx(30 * 2.5 / 1.5)
 
 
+def test_no_time_left_is_told_from_a_start_that_tells_nothing():
+    clock = Clock()
+    tally = Tally({"a", "b"}, 2, clock=clock)
+    clock.now = 30.0
+    tally.consume(Progress("a", "draws", 1, 100, {}))
+    assert tally.seconds_left() is None
+    tally.consume(Progress("a", "draws", 2, 100, {}))
+    assert tally.seconds_left() == pytest.approx(30 * 99)
+    assert Tally(set(), 0).seconds_left() is None
+
+
 def test_the_cost_is_hours_of_cores_and_of_shares_of_gpus():
     tally = Tally({"a"}, 1, gpus=0.5)
     tally.consume(result(wall=3600.0, device="NVIDIA H200"))

@@ -93,7 +93,7 @@ def test_order_is_table_comparison_verdict_warnings():
 def test_comparison_is_of_the_others_against_the_best():
     lines = printed(digits_document(), 120).splitlines()
     trees = [line.split() for line in lines if line.startswith("boosted-trees")][1]
-    assert trees == ["boosted-trees", "-0.101", "±", "0.012", "0.00", "0.00", "1.00", "<0.001", "worse"]
+    assert trees == ["boosted-trees", "-0.101", "±", "0.012", "14.0", "0.00", "0.00", "1.00", "<0.001", "worse"]
 
 
 def test_names_are_never_taken_for_markup_or_terminal_codes():

@@ -77,6 +77,19 @@ def test_clear_winner_is_named_with_its_margin_and_error():
     assert "Next" not in text
 
 
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (7.9e-18, "its calibration error is 0.05"),  # of equal values: rounding
+        (2e-9, "its calibration error is 0.05 ± 2e-09"),
+        (0.00021, "its calibration error is 0.05000 ± 0.00021"),
+    ],
+)
+def test_an_error_far_below_its_value_does_not_spell_out_every_digit(error, said):
+    glm = GLM._replace(calibration_error=Estimate(0.05 - 1e-17, error, 5, 1, 4.0))
+    assert f"{said}." in verdict([], {"glm": at(-0.2)}, {"glm": glm})
+
+
 def test_order_of_the_pair_does_not_change_the_verdict():
     estimates, trust = {"a": at(-0.1), "b": at(-0.3), "c": at(-0.2)}, {"a": NET, "b": GLM, "c": BNN}
     table = [
