@@ -34,11 +34,12 @@ _FACTS = ("dataset", "fingerprint", "split", "split_seed", "validation_share", "
 _CHUNK = 200  # runs whose rows are read at once
 _METRICS, _PARAMS = 1000, 100  # that MLflow takes in one call
 # A server that is not there is told of within seconds; nothing is reported to MLflow's makers; a folder is what was
-# asked for. What the environment says already stays.
+# asked for; no line for each run on the output. What the environment says already stays.
 _ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ALLOW_FILE_STORE": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 
 

@@ -22,11 +22,16 @@ def facts(store: Store, run_key: str) -> dict[str, Any]:
     run = row_of(store, run_key)
     return {
         "run": run,
-        "settings": [(name.replace("_", " "), run[name]) for name in _TOLD if run[name] is not None],
+        "settings": [(name.replace("_", " "), run[name]) for name in _TOLD if _is_told(name, run)],
         "spec": json.dumps(json.loads(run["spec"]), indent=2, ensure_ascii=False),
         "versions": json.loads(run["versions"]),
         "command": f"basin reproduce {run_key}",
     }
+
+
+def _is_told(name: str, run: Mapping[str, Any]) -> bool:
+    """Settings that the run has, and that its optimiser heeds."""
+    return run[name] is not None and (name != "momentum" or run["optimiser"] == "sgd")
 
 
 def pair_facts(store: Store, a: str, b: str) -> dict[str, Any]:

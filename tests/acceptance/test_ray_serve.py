@@ -100,7 +100,7 @@ class Deployment:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Of the store, which has a sweep in it, and the ledger."""
     found = tmp_path_factory.mktemp("ray-serve")
-    fill(found / "store")
+    fill(str(found / "store"))
     return found
 
 
@@ -129,7 +129,7 @@ def deployment(head: Head, folder: Path) -> Iterator[Deployment]:
 @pytest.fixture(scope="module")
 def served(deployment: Deployment, folder: Path) -> Served:
     """What the tests of the client want to know of a server."""
-    return Served(deployment.url, token(folder, "tests"), folder / "store")
+    return Served(deployment.url, token(folder, "tests"), str(folder / "store"), settings_of(folder).ledger)
 
 
 @pytest.fixture

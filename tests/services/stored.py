@@ -88,9 +88,9 @@ def ended(asked: RunRequest, status: str, error: str) -> RunResult:
     return RunResult(asked.run_key, status, error, n_parameters=0, seconds=Seconds(1.0, 0.0, 0.0), device="cpu")
 
 
-def put_all(path: Path, runs: list[tuple[RunRequest, RunResult]]) -> list[str]:
+def put_all(location: str | Path, runs: list[tuple[RunRequest, RunResult]]) -> list[str]:
     """Store the runs; returns their keys."""
-    with writing(path) as writer:
+    with writing(location) as writer:
         for asked, value in runs:
             writer.put(Record(asked, value, "made-up", "compare", PROVENANCE, STORED_AT, 0))
     return [asked.run_key for asked, _ in runs]

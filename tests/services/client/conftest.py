@@ -1,10 +1,10 @@
-"""One store, and the client over it: by its files, and by a server that runs in a thread."""
+"""One sweep in a folder and on object storage, and the client over either: itself, and by a server in a thread."""
 
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import NamedTuple
+from uuid import uuid4
 
 import pytest
 
@@ -14,6 +14,7 @@ from services.ledger import Ledger
 from services.tokens import create
 from tests.services.api.live import live, settings_of
 from tests.services.client.stored_sweep import fill
+from tests.services.s3 import BUCKET
 
 
 class Served(NamedTuple):
@@ -21,19 +22,26 @@ class Served(NamedTuple):
 
     url: str
     token: str
-    store: Path
+    store: str
+    ledger: str
 
 
-@pytest.fixture(scope="session")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+@pytest.fixture(scope="session", params=["folder", "s3"])
+def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """A server whose cluster never answers, so that what is submitted waits."""
     folder = tmp_path_factory.mktemp("client")
-    settings = settings_of(folder, authentication=True, dashboard="http://127.0.0.1:9")
-    fill(folder / "store")
-    with closing(Ledger(settings.ledger, create=True)) as ledger:
-        token = create(ledger, "tests", "admin", datetime.now(UTC)).secret
-    with live(create_application(settings)) as url:
-        yield Served(url, token, folder / "store")
+    store = str(folder / "store")
+    with pytest.MonkeyPatch.context() as environment:
+        if request.param == "s3":
+            store = f"s3://{BUCKET}/{uuid4().hex}/store"
+            for name, value in request.getfixturevalue("s3_server").environment.items():
+                environment.setenv(name, value)
+        settings = settings_of(folder, store=store, authentication=True, dashboard="http://127.0.0.1:9")
+        fill(store)
+        with closing(Ledger(settings.ledger, create=True)) as ledger:
+            token = create(ledger, "tests", "admin", datetime.now(UTC)).secret
+        with live(create_application(settings)) as url:
+            yield Served(url, token, store, settings.ledger)
 
 
 @pytest.fixture(params=["local", "remote"])

@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import arviz as az
 import numpy as np
@@ -34,14 +33,14 @@ DEFINITION = {
 }
 
 
-def fill(folder: Path) -> None:
+def fill(location: str) -> None:
     """Store the sweep, what was measured at its nets, and one run that failed."""
     runs = [(asked, _net(asked, rate)) for rate, n in zip(RATES, NETS, strict=True) for asked in _splits(n)]
     runs += [(asked, _posterior(asked)) for asked in _splits(BNN)]
     runs += [(asked, _predicting(result(asked, level=-0.9), asked)) for asked in _splits(TREES)]
     runs.append((LOST, ended(LOST, "failed", HOSTILE)))
-    put_all(folder, runs)
-    with writing(folder) as writer:
+    put_all(location, runs)
+    with writing(location) as writer:
         writer.put_sweep(NAME, json.dumps(DEFINITION), _members([asked for asked, _ in runs]))
         for rate, n in zip(RATES, NETS, strict=True):
             for asked in _splits(n):

@@ -69,7 +69,7 @@ def stands(state: str = "running", **changes: Any) -> Standing:
     return Standing.model_validate(fields | changes)
 
 
-def say(store: Path, standing: Standing) -> None:
+def say(store: str, standing: Standing) -> None:
     storage = Store(store).storage
     storage.replace("sweeps", f"{standing.name}.state.json", standing.model_dump_json().encode())
 
@@ -184,8 +184,7 @@ def test_a_submission_to_a_server_waits_there_and_is_one_for_each_key(served: Se
 
 
 def test_a_token_that_may_only_read_submits_nothing(served: Served):
-    url = f"sqlite:///{served.store.parent / 'ledger.sqlite'}"
-    with closing(Ledger(url)) as ledger:
+    with closing(Ledger(served.ledger)) as ledger:
         token = create(ledger, "reader", "read", datetime.now(UTC)).secret
     with Basin(served.url, token=token) as b:
         assert NAME in b.sweeps()["name"]
