@@ -216,6 +216,7 @@ _LATEX = {
     "`": r"\textasciigrave{}",
     "±": r"$\pm$",
     "×": r"$\times$",
+    "\N{REPLACEMENT CHARACTER}": "?",  # which pdflatex has no letter for
     **{character: f"\\{character}" for character in "&%$#_{}"},
 }
 
@@ -254,9 +255,9 @@ def _latex(
     lines = [
         "% \\usepackage{booktabs}",
         "\\begin{table}",
-        "\\centering",
+        "\\centering\\footnotesize\\setlength{\\tabcolsep}{3pt}",
         f"\\caption{{{caption}}}",
-        f"\\label{{tab:{sweep}}}",
+        f"\\label{{tab:{sweep}}}\\medskip",
         f"\\begin{{tabular}}{{l{'r' * len(columns)}}}",
         "\\toprule",
         line(["Learner", *(f"{c.heading[0].upper()}{c.heading[1:]}{_LATEX_ARROWS[c.better]}" for c in columns)]),
