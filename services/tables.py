@@ -39,8 +39,10 @@ def create(storage: Storage, tables: Collection[str] = tuple(SCHEMAS)) -> None:
                 lambda: write_deltalake(uri, empty, mode="ignore", storage_options=options, configuration=LOG)
             )
         except (OSError, DeltaError) as error:
-            # Another writer may have been first.
-            if not storage.patiently(lambda: DeltaTable.is_deltatable(uri, options)):
+            # Another writer may have been first. Not is_deltatable, which holds up all threads until a server answers.
+            try:
+                storage.patiently(lambda: DeltaTable(uri, storage_options=options))
+            except (OSError, DeltaError):
                 raise storage.refusal("write to", error) from error
 
     with ThreadPoolExecutor() as pool:

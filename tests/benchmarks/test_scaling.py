@@ -5,12 +5,11 @@ import pytest
 from benchmarks import scaling
 from benchmarks.work import sleep
 from models.events import Result
-from tests.cluster.conftest import token  # noqa: F401 - a fixture
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings(r"ignore:os.fork\(\) was called:RuntimeWarning")
-def test_sleeping_runs_are_measured_on_a_machine_that_joined(token):  # noqa: F811
+def test_sleeping_runs_are_measured_on_a_machine_that_joined():
     found = scaling.measure(machines=(1,), runs=12)
     (step,) = found["steps"]
     assert step["seconds"] > step["at_best"] > 0.6  # twelve runs of 0.1 to 0.3 s on two workers

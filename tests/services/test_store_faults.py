@@ -16,9 +16,11 @@ import numpy as np
 import pytest
 
 from services import storage as storage_module
+from services import tables
 from services.archive import names
 from services.errors import StoreError
 from services.opening import exists
+from services.storage import Storage
 from services.store import Store, writing
 from tests.services import crashing, factories
 from tests.services.crashing import killed, start
@@ -172,6 +174,27 @@ def test_a_server_that_goes_at_any_moment_and_comes_back_costs_time_only(s3: S3S
     thread.join(60)
     assert not thread.is_alive()
     assert_holds_exactly(bucket, records)
+
+
+@pytest.mark.parametrize("wait", [lambda storage: tables.create(storage, ["runs"]), lambda s: tables.opened(s, "runs")])
+def test_other_threads_go_on_while_a_server_is_waited_for(
+    s3: S3Server, bucket: str, wait: Callable[[Storage], Any]
+) -> None:
+    ticks, over = [], threading.Event()
+
+    def tick() -> None:
+        while not over.wait(0.01):
+            ticks.append(time.monotonic())
+
+    storage = Storage(bucket, patience=3.0)
+    with s3.away():
+        thread = meanwhile(tick)
+        with pytest.raises(StoreError):
+            wait(storage)
+        over.set()
+        thread.join()
+    assert ticks[-1] - ticks[0] > 2.0
+    assert np.max(np.diff(ticks)) < 1.0
 
 
 def test_a_server_that_stays_away_ends_the_command_and_loses_nothing(
