@@ -14,9 +14,10 @@ from tests.acceptance.servers import Servers, servers  # noqa: F401 - a fixture
 
 pytestmark = pytest.mark.slow
 
-# The last one's runs begin first, two at a time: a server can be killed when some are stored, and long before all are.
+# The last one's runs begin first, two at a time: a server can be killed when some are stored, and long before all are,
+# though its cluster goes on for the ten seconds that it has to end.
 N_SPLITS = 6
-LEARNERS = [NET, LINEAR, BNN | {"inference": BNN["inference"] | {"draws": 1_000, "keep_draws": False}}]
+LEARNERS = [NET, LINEAR, BNN | {"inference": BNN["inference"] | {"draws": 8_000, "keep_draws": False}}]
 SWEEP = {
     "name": "served",
     "datasets": [{"data": "points.csv", "target": "y"}],
