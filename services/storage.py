@@ -246,14 +246,14 @@ class Storage:
                 if not (self.remote and is_away(error)) or waited > self.patience:
                     raise
                 if waited > QUIET_SECONDS and not said:
-                    _log.warning("waiting for %s: %s", self._server, reason(error))
+                    _log.warning("waiting for %s: %s", self._place, reason(error))
                     said = True
             time.sleep(random.uniform(0.5, 1.0) * pause)
             pause = min(2 * pause, 5.0)
 
     @property
-    def _server(self) -> str:
-        endpoint = os.environ.get("AWS_ENDPOINT_URL")
+    def _place(self) -> str:
+        endpoint = os.environ.get("AWS_ENDPOINT_URL") if self.remote else None
         return f"{self.location} at {endpoint}" if endpoint else self.location
 
     @property
@@ -313,7 +313,7 @@ class Storage:
                 "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
             )
         return StoreError(
-            f"cannot {verb} the store in {self._server}: {reason(error)}; {remedy}; then run the command again: "
+            f"cannot {verb} the store in {self._place}: {reason(error)}; {remedy}; then run the command again: "
             "finished runs are kept"
         )
 

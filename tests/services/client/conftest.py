@@ -26,7 +26,7 @@ class Served(NamedTuple):
     ledger: str
 
 
-@pytest.fixture(scope="session", params=["folder", "s3"])
+@pytest.fixture(scope="module", params=["folder", "s3"])
 def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """A server whose cluster never answers, so that what is submitted waits."""
     folder = tmp_path_factory.mktemp("client")
