@@ -148,10 +148,21 @@ def _notes(document: Document) -> list[str]:
         )
     if document.best is not None and document.comparisons:
         notes.append(
-            "Below: df of the t distribution of the difference; the probability of being better, practically equal, "
-            "worse; p after Holm. --json has every pair."
+            "Below: the probability of being better, practically equal, worse, by t distributions with "
+            f"{_degrees(document)} degrees of freedom; p after Holm. --json has every pair."
         )
     return notes
+
+
+def _degrees(document: Document) -> str:
+    """The fewest and the most of the pairs, in one number where these are the same."""
+    found = [pair.degrees for pair in document.comparisons if pair.degrees is not None]
+    ends = (
+        [f"{degrees:.1f}" if degrees < 10 else f"{degrees:,.0f}" for degrees in (min(found), max(found))]
+        if found
+        else []
+    )
+    return " to ".join(dict.fromkeys(ends)) or "unknown"
 
 
 def _difference(pair: Comparison) -> Cell:
@@ -162,7 +173,6 @@ def _difference(pair: Comparison) -> Cell:
 _COMPARISON_COLUMNS = (
     Column(Cell("learner"), lambda pair: Cell(printable(pair.a))),
     Column(Cell("difference ± se"), _difference),
-    Column(Cell("df"), lambda pair: Cell(format_number(pair.degrees))),
     Column(Cell("better"), lambda pair: Cell(format_probability(pair.p_better))),
     Column(Cell("equal"), lambda pair: Cell(format_probability(pair.p_equivalent))),
     Column(Cell("worse"), lambda pair: Cell(format_probability(pair.p_worse))),

@@ -93,7 +93,17 @@ def test_order_is_table_comparison_verdict_warnings():
 def test_comparison_is_of_the_others_against_the_best():
     lines = printed(digits_document(), 120).splitlines()
     trees = [line.split() for line in lines if line.startswith("boosted-trees")][1]
-    assert trees == ["boosted-trees", "-0.101", "±", "0.012", "14.0", "0.00", "0.00", "1.00", "<0.001", "worse"]
+    assert trees == ["boosted-trees", "-0.101", "±", "0.012", "0.00", "0.00", "1.00", "<0.001", "worse"]
+
+
+def test_degrees_of_freedom_are_told_with_their_range_and_the_comparison_stays_in_one_table():
+    document = digits_document()
+    assert "by t distributions with 14 degrees of freedom" in " ".join(printed(document, 80).split())
+    first, *rest = document.comparisons
+    uneven = (first.model_copy(update={"degrees": 3.46}), *rest)
+    assert "with 3.5 to 14 degrees of freedom" in " ".join(printed(digits_document(comparisons=uneven), 80).split())
+    headings = [line for line in printed(document, 80).splitlines() if "adj. p" in line]
+    assert headings and all("outcome" in heading for heading in headings)
 
 
 def test_names_are_never_taken_for_markup_or_terminal_codes():
