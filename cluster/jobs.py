@@ -256,9 +256,13 @@ class _Client(JobSubmissionClient):
 def _token_header() -> dict[str, str]:
     """Ray's client sends a token only where RAY_AUTH_MODE is set, and clusters ask for one where it is not, too."""
     loader = AuthenticationTokenLoader.instance()
-    if not loader.has_token(ignore_auth_mode=True):
-        return {}
-    return dict(loader.get_token_for_http_header(ignore_auth_mode=True))
+    try:
+        if not loader.has_token(ignore_auth_mode=True):
+            return {}
+        return dict(loader.get_token_for_http_header(ignore_auth_mode=True))
+    finally:
+        # What is read in no mode is kept, and a Ray that this process connects to later would refuse its workers.
+        loader.reset_cache()
 
 
 def _refused(address: str, reason: str) -> str:

@@ -261,3 +261,24 @@ def test_a_token_in_a_file_will_do(head, python, tmp_path):
     (tmp_path / "token").write_text(head.token)
     environment = {"RAY_AUTH_TOKEN": "", "RAY_AUTH_TOKEN_PATH": str(tmp_path / "token"), "HOME": str(tmp_path)}
     assert python(_TRY, head.address, **environment) == ""
+
+
+_JOBS_AND_THEN_WORKERS = """
+import sys
+from ray.cluster_utils import Cluster
+from cluster.jobs import Jobs
+from cluster.ray_executor import RayExecutor
+from tests.cluster import works
+from tests.cluster.test_executor_contract import execute, items_of, values
+
+Jobs(sys.argv[1])
+nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+with RayExecutor(address=nodes.address, n_workers=1) as executor:
+    print(*values(execute(executor, items_of([3]), works.square)).values())
+nodes.shutdown()
+"""
+
+
+@pytest.mark.slow
+def test_a_process_that_asked_a_cluster_for_its_jobs_can_start_workers_on_another(head, python):
+    assert python(_JOBS_AND_THEN_WORKERS, head.address).split()[-1] == "9"
