@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from models.dataset import DataError
 from models.spec import Learner, SpecError, canonical_json
 from services.learners import presets
-from services.sweeps import Data, Sweep, parse_sweep, settle
+from services.sweeps import Sweep, parse_sweep, settle
 from services.varying import Draw, Range, variants
 
 MAX_CONFIGURATIONS = 20_000
@@ -46,7 +46,7 @@ def admit(definition: Any, roots: Sequence[Path]) -> Admitted:
     sweep = parse_sweep(definition)
     if len(sweep.datasets) > MAX_DATASETS:
         raise SpecError(f"sweep.datasets: {len(sweep.datasets):,} of them, and a server takes at most {MAX_DATASETS}")
-    data = tuple(_data(each, roots) for each in sweep.datasets)
+    data = tuple(each.model_copy(update={"data": _dataset(each.data, each.target, roots)}) for each in sweep.datasets)
     learners = None if sweep.learners is None else tuple(_learner(each, roots) for each in sweep.learners)
     sweep = sweep.model_copy(update={"datasets": data, "learners": learners})
     _check_size(sweep)
@@ -58,29 +58,22 @@ def admit(definition: Any, roots: Sequence[Path]) -> Admitted:
     return Admitted(settled, runs_at_most(settled))
 
 
-def _data(asked: Data, roots: Sequence[Path]) -> Data:
-    """A dataset with its file's whole path, and with a target that the file has."""
-    from services.datasets import check_columns, file_of  # seconds to import
-
-    name = _dataset(asked.data, roots)
-    if (path := file_of(name)) is not None:
-        try:
-            check_columns(path, asked.target)
-        except DataError as error:
-            raise DataError(_relative(str(error), roots)) from None
-    return asked.model_copy(update={"data": name})
-
-
-def _dataset(name: str, roots: Sequence[Path]) -> str:
-    from services.datasets import check_name, file_of  # seconds to import
+def _dataset(name: str, target: str | None, roots: Sequence[Path]) -> str:
+    """A name, or the whole path of a file that has the target."""
+    from services.datasets import check_columns, check_name, file_of  # seconds to import
 
     what = f"dataset {_shown(name)}"
     _check_words(name, what)
     head, colon, rest = name.partition(":")
     if colon and head == "random-labels":
-        return f"{head}:{_dataset(rest, roots)}"
+        return f"{head}:{_dataset(rest, target, roots)}"
     if file_of(name) is not None:
-        return str(_file(name, roots, what))
+        path = _file(name, roots, what)
+        try:
+            check_columns(path, target)
+        except DataError as error:
+            raise DataError(_relative(str(error), roots)) from None
+        return str(path)
     check_name(name)
     return name
 

@@ -156,12 +156,8 @@ def _notes(document: Document) -> list[str]:
 
 def _degrees(document: Document) -> str:
     """The fewest and the most of the pairs, in one number where these are the same."""
-    found = [pair.degrees for pair in document.comparisons if pair.degrees is not None]
-    ends = (
-        [f"{degrees:.1f}" if degrees < 10 else f"{degrees:,.0f}" for degrees in (min(found), max(found))]
-        if found
-        else []
-    )
+    found = sorted(pair.degrees for pair in document.comparisons if pair.degrees is not None)
+    ends = [f"{degrees:.1f}" if degrees < 10 else f"{degrees:,.0f}" for degrees in found[:1] + found[-1:]]
     return " to ".join(dict.fromkeys(ends)) or "unknown"
 
 

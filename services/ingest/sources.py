@@ -201,9 +201,9 @@ def _arguments(kind: str, generator: Callable[..., tasks.SyntheticTask], text: s
             raise DataError(
                 f"{kind}: {key} is {value!r}, expected {'a whole' if wanted is int else 'a'} number"
             ) from None
-    if arguments.get("seed", 0) < 0:
-        raise DataError(f"{kind}: seed is {arguments['seed']}, expected at least 0")
-    sizes = {key: parameters[key].default for key in ("n", "d", "width") if key in parameters} | arguments
-    if math.prod(sizes[key] for key in ("n", "d", "width") if key in sizes) > MOST_VALUES:
+    values = {key: parameter.default for key, parameter in parameters.items()} | arguments
+    if values["seed"] < 0:
+        raise DataError(f"{kind}: seed is {values['seed']}, expected at least 0")
+    if math.prod(values.get(key, 1) for key in ("n", "d", "width")) > MOST_VALUES:
         raise DataError(f"{kind}:{text} is too large: n, d and width multiplied may be {MOST_VALUES:,} at most")
     return arguments
