@@ -176,6 +176,7 @@ def test_a_sweep_that_waits_is_shown_stopped_and_resumed(client: httpx.Client, l
 
 def test_resuming_with_the_same_key_is_one_submission(client: httpx.Client, ledger: Ledger):
     submit(client, definition("again"))
+    submit(client, definition("beside"))
     end(ledger, "again", "failed", "no such luck")
 
     def resume(name: str, key: str) -> httpx.Response:
@@ -186,7 +187,7 @@ def test_resuming_with_the_same_key_is_one_submission(client: httpx.Client, ledg
     end(ledger, "again", "failed", "no such luck")
     # Without the key it would go on once more.
     assert resume("again", "r-1").json()["submission"] == once.json()["submission"]
-    assert code(resume("same", "r-1")) == (409, "conflict")
+    assert code(resume("beside", "r-1")) == (409, "conflict")
     assert code(submit(client, definition("again"), "r-1")) == (409, "conflict")
     assert resume("again", "r-2").json()["submission"] != once.json()["submission"]
 
