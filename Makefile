@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(shell sha256sum requirements/dev.lock 2>/dev/null | cut -c1-16)
 DATASET ?= digits
 
-.PHONY: compare test lint types layers tests rest-tests ray-tests notebooks bench lock clean help
+.PHONY: compare test lint types layers tests rest-tests ray-tests notebooks lab bench lock clean help
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -45,6 +45,14 @@ ray-tests:
 notebooks: $(STAMP)  ## execute the notebooks, each from clean
 	$(BIN)/pytest tests/notebooks
 
+LAB := $(VENV)/.lab-$(shell sha256sum requirements/notebooks.lock 2>/dev/null | cut -c1-16)
+lab: $(LAB)  ## open the notebooks in JupyterLab
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/jupyter lab $(or $(ARGS),notebooks)
+
+$(LAB): $(STAMP)
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements/notebooks.lock
+	@rm -f $(VENV)/.lab-*; touch $@
+
 bench: $(STAMP)  ## measure, side by side with the peers
 	$(BIN)/python -m benchmarks $(or $(ARGS),all)
 
@@ -62,6 +70,7 @@ lock:  ## resolve the dependencies anew; needs uv
 	$(LOCK) pyproject.toml --extra postgres --extra gpu -c requirements/base.lock -o requirements/gpu.lock
 	$(LOCK) --group build -c requirements/dev.lock -o requirements/build.lock
 	$(LOCK) --group launcher -c requirements/dev.lock -o requirements/launcher.lock
+	$(LOCK) --group notebooks -c requirements/dev.lock -o requirements/notebooks.lock
 
 clean:  ## remove the environment and the caches
 	rm -rf $(VENV) .pytest_cache .ruff_cache .import_linter_cache

@@ -11,6 +11,11 @@ import altair as alt
 import polars as pl
 import polars.selectors as cs
 
+# Altair's own way to show a chart in a notebook fetches Vega from the network, and without one shows nothing. A drawing
+# needs neither that nor JavaScript. Who has chosen another way keeps it, before this import or after.
+if alt.renderers.active == "default":
+    alt.renderers.enable("svg")
+
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C8C8C")
 SHAPES = ("circle", "square", "triangle-up", "diamond")
 INK = "#767676"

@@ -3,6 +3,7 @@
 import functools
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -81,6 +82,14 @@ def travelling() -> dict[str, str]:
     """What code that is sent elsewhere takes with it in its environment, so that its commit is known there."""
     here = provenance()
     return {} if here.git_commit is None else {COMMIT: here.git_commit + ("+" if here.git_dirty else "")}
+
+
+def reproducing(run_key: str, store: str | None) -> str:
+    """The command that fits a stored run again, from any folder; without the store where that may not be told."""
+    words = ["basin", "reproduce", run_key]
+    if store is not None:
+        words += ["--store", store if "://" in store else str(Path(store).absolute())]
+    return shlex.join(words)
 
 
 def git_state(folder: Path) -> tuple[str | None, bool | None]:

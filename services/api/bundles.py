@@ -28,6 +28,7 @@ from services.api.parameters import only_known
 from services.bundles import Manifest
 from services.errors import NotStoredError
 from services.parts import Directory
+from services.provenance import reproducing
 from services.rows import run_rows
 from services.schemas import SCHEMAS
 
@@ -87,7 +88,9 @@ class RunFacts(Settings):
     """What its bundle says: `run.json`. Numbers that are not finite are texts there."""
     provenance: dict[str, Any]
     """Of the manifest: code, packages and hardware that made it."""
-    reproduce: Annotated[str, Field(examples=["basin reproduce 0123456789abcdef0123456789abcdef"])]
+    reproduce: Annotated[
+        str, Field(examples=["basin reproduce 0123456789abcdef0123456789abcdef --store s3://lab/basin"])
+    ]
     """The command that fits the run again, and says whether it is the same."""
     parts: tuple[PartFacts, ...]
 
@@ -118,7 +121,7 @@ def get_run(context: Here, run_key: RunKey, known: Known = None) -> Response:
             "row": row,
             "manifest": manifest,
             "provenance": manifest["provenance"],
-            "reproduce": f"basin reproduce {run_key}",
+            "reproduce": reproducing(run_key, context.told_location),
             "parts": [each.model_dump() for each in _facts(where)],
         }
     ).response(known)

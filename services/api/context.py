@@ -56,6 +56,12 @@ class Context:
             return self._store
 
     @property
+    def told_location(self) -> str | None:
+        """Where the store is, for a command to name; None of a folder that is another's, whose path is not told."""
+        location = self.serving.store
+        return location if "://" in location or not self.serving.authentication else None
+
+    @property
     def ledger(self) -> Ledger:
         """The ledger.
 

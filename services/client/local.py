@@ -1,7 +1,6 @@
 """A store's answers, from its files; what a server would do for others is done by processes of this machine."""
 
 import json
-import shlex
 import time
 from collections.abc import Iterator, Mapping
 from functools import cached_property
@@ -23,6 +22,7 @@ from services.errors import NotStoredError
 from services.geometry import BARRIER_THRESHOLD
 from services.geometry.document import GeometryDocument
 from services.opening import exists
+from services.provenance import reproducing
 from services.reader import Reader
 from services.settings import settings
 from services.standing import counts_by_learner, read_standing, request_stop
@@ -199,8 +199,7 @@ class Local:
             raise BasinError(
                 "not_found", f"no run {run_key} in {self.where}: runs() has those that are stored"
             ) from None
-        store = "" if self.where == settings().store else f" --store {shlex.quote(self.where)}"
-        return RunFacts(found, f"basin reproduce {run_key}{store}")
+        return RunFacts(found, reproducing(run_key, self.where))
 
     def _bundle(self, run_key: str) -> bundles.Bundle:
         """The bundle of a run: of one that failed, the bundle of its last attempt."""

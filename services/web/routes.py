@@ -165,7 +165,7 @@ def _runs_page(request: Request) -> HTMLResponse:
 
 
 def _run_page(request: Request, here: Here, run_key: str) -> HTMLResponse:
-    return render(request, "run.html", **runs.facts(here.store, run_key))
+    return render(request, "run.html", **runs.facts(here.store, run_key, here.told_location))
 
 
 def _pair_page(request: Request, here: Here, a: str = "", b: str = "") -> HTMLResponse:

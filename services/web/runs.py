@@ -8,13 +8,14 @@ import polars as pl
 
 from services.errors import NotStoredError
 from services.formatting import MISSING
+from services.provenance import reproducing
 from services.store import Store
 
 _TOLD = ("method", "optimiser", "learning_rate", "momentum", "batch_size", "weight_decay", "dropout", "chains", "draws")
 
 
-def facts(store: Store, run_key: str) -> dict[str, Any]:
-    """One run, as its page shows it at first.
+def facts(store: Store, run_key: str, location: str | None) -> dict[str, Any]:
+    """One run, as its page shows it at first; `location` is the store's, where it may be told.
 
     Raises:
         NotStoredError: there is none of this key.
@@ -25,7 +26,8 @@ def facts(store: Store, run_key: str) -> dict[str, Any]:
         "settings": [(name.replace("_", " "), run[name]) for name in _TOLD if _is_told(name, run)],
         "spec": json.dumps(json.loads(run["spec"]), indent=2, ensure_ascii=False),
         "versions": json.loads(run["versions"]),
-        "command": f"basin reproduce {run_key}",
+        "located": location is not None,
+        "command": reproducing(run_key, location),
     }
 
 

@@ -32,3 +32,6 @@ def test_the_build_lock_has_the_build_backend_and_no_lock_contradicts_another():
     development = pins("dev")
     for lock in ("base", "build", "launcher"):
         assert pins(lock).items() <= development.items(), lock
+    notebooks = pins("notebooks")
+    assert "jupyterlab" in notebooks
+    assert all(development.get(name, version) == version for name, version in notebooks.items())

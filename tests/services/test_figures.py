@@ -32,6 +32,13 @@ def test_every_figure_is_drawn_with_a_title_and_what_to_look_for(charts):
         assert drawn.count("<path") > 10
 
 
+def test_a_notebook_shows_them_without_a_network(charts):
+    for chart in charts.values():
+        shown = chart._repr_mimebundle_()
+        assert shown["image/svg+xml"].startswith("<svg")
+        assert "text/html" not in shown
+
+
 def test_specs_are_strict_json(charts):
     for chart in charts.values():
         json.dumps(chart.to_dict(), allow_nan=False)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from services import provenance as module
-from services.provenance import Provenance, git_state, provenance, travelling
+from services.provenance import Provenance, git_state, provenance, reproducing, travelling
 
 
 def git(folder: Path, *words: str) -> str:
@@ -70,3 +70,13 @@ def test_code_that_was_sent_elsewhere_knows_its_commit(checkout: Path, tmp_path:
         provenance.cache_clear()
         assert (provenance().git_commit, provenance().git_dirty) == (sha, changed)
     provenance.cache_clear()
+
+
+def test_the_command_that_fits_a_run_again_works_from_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert reproducing("ab", "a store") == f"basin reproduce ab --store '{tmp_path}/a store'"
+    assert reproducing("ab", "/srv/basin; rm x") == "basin reproduce ab --store '/srv/basin; rm x'"
+    assert reproducing("ab", None) == "basin reproduce ab"
+    assert reproducing("ab", "s3://lab/basin") == "basin reproduce ab --store s3://lab/basin"

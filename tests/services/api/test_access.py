@@ -10,6 +10,7 @@ import pytest
 
 from services import tokens
 from services.api.access import COOKIE, is_loopback
+from services.api.context import Context
 from services.ledger import Ledger
 from services.tokens import SCOPES
 from tests.services.api.live import client_of, settings_of
@@ -147,3 +148,10 @@ def test_without_authentication_this_machine_alone_is_answered(folder: Path, cli
 )
 def test_a_loopback_address_is_told_from_others(host: str, expected: bool):
     assert is_loopback(host) is expected
+
+
+def test_where_a_folder_is_is_told_to_its_own_machine_alone(folder: Path):
+    store = str(folder / "store")
+    assert Context(settings_of(folder, authentication=False)).told_location == store
+    assert Context(settings_of(folder, authentication=True)).told_location is None
+    assert Context(settings_of(folder, authentication=True, store="s3://lab/basin")).told_location == "s3://lab/basin"

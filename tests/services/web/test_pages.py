@@ -119,12 +119,12 @@ def test_a_posterior_and_a_net_have_their_plots(visit, runs) -> None:
     assert tab.faults == []
 
 
-def test_the_command_that_reproduces_a_run_is_copied(visit, runs) -> None:
+def test_the_command_that_reproduces_a_run_is_copied_with_the_store(visit, runs, folder) -> None:
     key = runs["flat-or-sharp"][0]
     tab = visit(f"/runs/{key}", permissions=["clipboard-read", "clipboard-write"])
     tab.page.locator("[data-copy=command]").click()
     expect(tab.page.locator("[data-copy=command]")).to_have_text("Copied")
-    assert tab.page.evaluate("navigator.clipboard.readText()") == f"basin reproduce {key}"
+    assert tab.page.evaluate("navigator.clipboard.readText()") == f"basin reproduce {key} --store {folder / 'store'}"
 
 
 def test_runs_are_filtered_sorted_opened_and_compared(visit) -> None:
