@@ -9,8 +9,11 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.special import gammaln, xlogy
+import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
+from scipy.special import betaln
+
+from models import counts
 
 Eta = Float[Array, "n k"]
 Extra = Float[Array, " m"]
@@ -111,11 +114,12 @@ def heteroscedastic_gaussian() -> Family:
 def student_t(degrees: float) -> Family:
     """(y - eta) / sigma ~ Student's t with `degrees` of freedom, extra = (log sigma,)."""
     nu = float(degrees)
+    # log Gamma((nu + 1) / 2) - log Gamma(nu / 2) - log(nu pi) / 2, which cancels where nu is large.
+    constant = float(-betaln(nu / 2.0, 0.5) - 0.5 * np.log(nu))
 
     def log_density(eta: Eta, extra: Extra, y: Rows) -> Rows:
         z = (y - eta[:, 0]) * jnp.exp(-extra[0])
-        constant = gammaln((nu + 1.0) / 2.0) - gammaln(nu / 2.0) - 0.5 * jnp.log(nu * jnp.pi)
-        return (constant - extra[0] - (nu + 1.0) / 2.0 * jnp.log1p(jnp.square(z) / nu)).astype(eta.dtype)
+        return constant - extra[0] - (nu + 1.0) / 2.0 * jnp.log1p(jnp.square(z) / nu)
 
     def sample(key: PRNGKeyArray, eta: Eta, extra: Extra) -> Rows:
         return eta[:, 0] + jnp.exp(extra[0]) * jax.random.t(key, nu, eta.shape[:1], eta.dtype)
@@ -128,7 +132,7 @@ def poisson() -> Family:
 
     def log_density(eta: Eta, extra: Extra, y: Int[Array, " n"]) -> Rows:
         del extra
-        return y * eta[:, 0] - jnp.exp(eta[:, 0]) - gammaln(y + 1.0).astype(eta.dtype)
+        return counts.poisson_log_mass(y, eta[:, 0])
 
     def sample(key: PRNGKeyArray, eta: Eta, extra: Extra) -> Rows:
         del extra
@@ -144,19 +148,11 @@ def negative_binomial() -> Family:
     """
 
     def log_density(eta: Eta, extra: Extra, y: Int[Array, " n"]) -> Rows:
-        alpha, mu = jnp.exp(extra[0]), jnp.exp(eta[:, 0])
-        y = y.astype(eta.dtype)
-        return (
-            gammaln(y + alpha)
-            - gammaln(alpha)
-            - gammaln(y + 1.0)
-            - alpha * jnp.log1p(mu / alpha)
-            + xlogy(y, mu / (alpha + mu))
-        )
+        return counts.negative_binomial_log_mass(y, eta[:, 0], extra[0])
 
     def sample(key: PRNGKeyArray, eta: Eta, extra: Extra) -> Rows:
         rate, count = jax.random.split(key)
-        alpha = jnp.exp(extra[0])
+        alpha = jnp.exp(counts.bounded(extra[0]))
         lam = jax.random.gamma(rate, alpha, eta.shape[:1], eta.dtype) * jnp.exp(eta[:, 0]) / alpha
         return jax.random.poisson(count, lam).astype(eta.dtype)
 
