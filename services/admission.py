@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from models.dataset import DataError
 from models.spec import Learner, SpecError, canonical_json
 from services.learners import presets
-from services.sweeps import Sweep, parse_sweep, settle
+from services.sweeps import Data, Sweep, parse_sweep, settle
 from services.varying import Draw, Range, variants
 
 MAX_CONFIGURATIONS = 20_000
@@ -46,7 +46,7 @@ def admit(definition: Any, roots: Sequence[Path]) -> Admitted:
     sweep = parse_sweep(definition)
     if len(sweep.datasets) > MAX_DATASETS:
         raise SpecError(f"sweep.datasets: {len(sweep.datasets):,} of them, and a server takes at most {MAX_DATASETS}")
-    data = tuple(each.model_copy(update={"data": _dataset(each.data, each.target, roots)}) for each in sweep.datasets)
+    data = tuple(each.model_copy(update={"data": _dataset(each.data, each, roots)}) for each in sweep.datasets)
     learners = None if sweep.learners is None else tuple(_learner(each, roots) for each in sweep.learners)
     sweep = sweep.model_copy(update={"datasets": data, "learners": learners})
     _check_size(sweep)
@@ -58,7 +58,7 @@ def admit(definition: Any, roots: Sequence[Path]) -> Admitted:
     return Admitted(settled, runs_at_most(settled))
 
 
-def _dataset(name: str, target: str | None, roots: Sequence[Path]) -> str:
+def _dataset(name: str, asked: Data, roots: Sequence[Path]) -> str:
     """A name, or the whole path of a file that has the target."""
     from services.datasets import check_columns, check_name, file_of  # seconds to import
 
@@ -66,11 +66,11 @@ def _dataset(name: str, target: str | None, roots: Sequence[Path]) -> str:
     _check_words(name, what)
     head, colon, rest = name.partition(":")
     if colon and head == "random-labels":
-        return f"{head}:{_dataset(rest, target, roots)}"
+        return f"{head}:{_dataset(rest, asked, roots)}"
     if file_of(name) is not None:
         path = _file(name, roots, what)
         try:
-            check_columns(path, target)
+            check_columns(path, asked.target, asked)
         except DataError as error:
             raise DataError(_relative(str(error), roots)) from None
         return str(path)

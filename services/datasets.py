@@ -15,6 +15,7 @@ from models.tasks import randomise_labels
 from services.confinement import permitted
 from services.ingest.openml import check_key, open_openml
 from services.ingest.readers import SUFFIXES, read_columns, read_frame, read_npz
+from services.ingest.reading import UNSTATED, Reading
 from services.ingest.sources import (
     DATA_FOLDER,
     DatasetInfo,
@@ -52,27 +53,31 @@ class DatasetDescription:
     notes: tuple[str, ...]
 
 
-def load(name: str, *, cache: Path, target: str | None = None, task: Task | None = None) -> Dataset:
+def load(
+    name: str, *, cache: Path, target: str | None = None, task: Task | None = None, reading: Reading = UNSTATED
+) -> Dataset:
     """Load a dataset by a name of `listing`, `openml:ID_OR_NAME`, `random-labels:OTHER`, or a file's path.
 
     Synthetic names take parameters, as in `two-moons:n=300,noise=0.1`. `target` names the column to predict: needed for
-    files of tables, while the others have one of their own. `task` overrides what the target suggests. What is fetched
-    from OpenML is kept in the folder `cache`.
+    files of tables, while the others have one of their own. `task` overrides what the target suggests, and `reading`
+    what a file's text does. What is fetched from OpenML is kept in the folder `cache`.
 
     Raises:
         DataError: unknown name, unreadable file, unusable data, or a target or task that this dataset cannot have.
         SpecError: a file that may not be read: see `services.confinement`.
     """
-    return _find(name, cache).read(target, task)
+    return _find(name, cache, reading).read(target, task)
 
 
-def describe(name: str, *, cache: Path, target: str | None = None, task: Task | None = None) -> DatasetDescription:
+def describe(
+    name: str, *, cache: Path, target: str | None = None, task: Task | None = None, reading: Reading = UNSTATED
+) -> DatasetDescription:
     """Load a dataset, and say what is in it and where it is from.
 
     Raises:
         DataError, SpecError: as `load` does.
     """
-    source = _find(name, cache)
+    source = _find(name, cache, reading)
     dataset = source.read(target, task)
     missing = dict(zip(dataset.names, np.isnan(dataset.numeric).sum(axis=0).tolist(), strict=True))
     missing |= {column: sum(v is None for v in values) for column, values in dataset.factors.items()}
@@ -128,7 +133,7 @@ def check_name(name: str) -> None:
         raise DataError(_unknown(name, list(known)))
 
 
-def check_columns(path: Path, target: str | None) -> None:
+def check_columns(path: Path, target: str | None, reading: Reading) -> None:
     """Refuse a file that has no such target, without reading its rows.
 
     Raises:
@@ -137,19 +142,19 @@ def check_columns(path: Path, target: str | None) -> None:
     if path.suffix.lower() == ".npz":
         check_target(path.name, "y", target)
         return
-    columns = read_columns(path)
+    columns = read_columns(path, reading)
     if target is None:
         raise DataError(_needs_target(path, columns))
     if target not in columns:
         raise DataError(absent_target(path.stem, target, columns))
 
 
-def _find(name: str, cache: Path) -> Source:
+def _find(name: str, cache: Path, reading: Reading) -> Source:
     head, colon, rest = name.partition(":")
     if colon and head == "openml":
-        return _from_openml(name, rest, cache)
+        return _from_openml(name, rest, cache, reading)
     if colon and head == "random-labels":
-        other = _find(rest, cache)
+        other = _find(rest, cache, reading)
         info = replace(other.info, name=name, about=f"{other.info.about}, with the target permuted")
         return Source(info, lambda target, task: randomise_labels(other.read(target, task)))
     if is_synthetic(name):
@@ -159,31 +164,32 @@ def _find(name: str, cache: Path) -> Source:
         return known[name]
     path = file_of(name)
     if path is not None:
-        return _from_file(permitted(path, f"dataset {name!r}"))
+        return _from_file(permitted(path, f"dataset {name!r}"), reading)
     raise DataError(_unknown(name, list(known)))
 
 
-def _from_openml(name: str, key: str, cache: Path) -> Source:
+def _from_openml(name: str, key: str, cache: Path, reading: Reading) -> Source:
     frame, facts = open_openml(key, cache)
     about = f"{facts['name']}, version {facts['version']}"
 
     def read(target: str | None, task: Task | None) -> Dataset:
-        return from_table(frame, name=name, target=target or facts["target"], task=task)
+        return from_table(frame, name=name, target=target or facts["target"], task=task, reading=reading)
 
     return Source(DatasetInfo(name, about, facts["source"], facts["licence"]), read)
 
 
-def _from_file(path: Path) -> Source:
-    read = _read_npz if path.suffix.lower() == ".npz" else _read_table
+def _from_file(path: Path, reading: Reading) -> Source:
     info = DatasetInfo(path.stem, "a file", str(path), "not stated")
-    return Source(info, lambda target, task: read(path, target, task))
+    if path.suffix.lower() == ".npz":
+        return Source(info, lambda target, task: _read_npz(path, target, task))
+    return Source(info, lambda target, task: _read_table(path, target, task, reading))
 
 
-def _read_table(path: Path, target: str | None, task: Task | None) -> Dataset:
-    frame = read_frame(path)
+def _read_table(path: Path, target: str | None, task: Task | None, reading: Reading) -> Dataset:
+    frame = read_frame(path, reading)
     if target is None:
         raise DataError(_needs_target(path, frame.columns))
-    return from_table(frame, name=path.stem, target=target, task=task)
+    return from_table(frame, name=path.stem, target=target, task=task, reading=reading)
 
 
 def _needs_target(path: Path, columns: list[str]) -> str:

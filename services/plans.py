@@ -204,7 +204,7 @@ def load_datasets(sweep: Sweep, cache: Path) -> list[Dataset]:
     Raises:
         DataError: as `services.datasets.load` does.
     """
-    return [load(each.data, cache=cache, target=each.target, task=each.task) for each in sweep.datasets]
+    return [load(each.data, cache=cache, target=each.target, task=each.task, reading=each) for each in sweep.datasets]
 
 
 def paths_of(sweep: Sweep) -> Paths | None:

@@ -95,7 +95,7 @@ def _dataset(store: Store, manifest: Manifest, cache: Path) -> Dataset:
         if manifest.run_key not in members["run_key"]:
             continue
         for data in parse_sweep(json.loads(definition), f"sweep {name!r}").datasets:
-            dataset = load(data.data, cache=cache, target=data.target, task=data.task)
+            dataset = load(data.data, cache=cache, target=data.target, task=data.task, reading=data)
             if dataset.fingerprint == manifest.fingerprint:
                 return dataset
         changed = True

@@ -25,6 +25,7 @@ from pydantic import (
 from models.halving import Halving
 from models.spec import Count, Learner, NonNegative, Settings, SpecError, Task, explained, parse_learner
 from services.confinement import permitted
+from services.ingest.reading import Reading
 from services.learners import EFFORTS, Budget, choose, default_names
 from services.settings import settings
 from services.varying import Draw, Draws, Range, check_varied, variants
@@ -47,8 +48,8 @@ MEASURES = (
 )
 
 
-class Data(Settings):
-    """One dataset of a sweep, asked for as on the command line."""
+class Data(Reading):
+    """One dataset of a sweep, asked for as on the command line, and how its text is to be read."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
@@ -65,7 +66,7 @@ def _data(value: Any) -> Any:
         return {"data": value}
     if isinstance(value, Mapping | Data):
         return value
-    raise ValueError("expected a dataset's name, or a mapping with `data`, `target` and `task`")
+    raise ValueError("expected a dataset's name, or a mapping with `data`, `target`, `task` and how it is to be read")
 
 
 def _learner(value: Any) -> Any:

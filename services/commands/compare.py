@@ -10,12 +10,17 @@ from rich.console import Console
 from services.app import attend, crew, store_of, workplace
 from services.commands.options import (
     AddressOption,
+    DecimalOption,
     GpusOption,
+    MissingOption,
+    SeparatorOption,
     StoreOption,
     TargetOption,
     TaskOption,
+    TypesOption,
     WorkersOption,
     listed,
+    reading,
 )
 from services.commands.outputs import check_outputs, write_json, writing_output
 from services.commands.schema import compare_schema
@@ -30,6 +35,10 @@ def compare(
     ] = None,
     target: TargetOption = None,
     task: TaskOption = None,
+    decimal: DecimalOption = None,
+    separator: SeparatorOption = None,
+    missing_marks: MissingOption = None,
+    types: TypesOption = None,
     learners: Annotated[
         str | None,
         typer.Option("--learners", "-l", help="Names or learner files (.yaml, .json), separated by commas."),
@@ -70,7 +79,8 @@ def compare(
     check_outputs(json_file, report)
     place = workplace(store, workers, gpus, address)
     # What is asked is checked before what takes seconds to import.
-    data = Data(data=dataset, target=target, task=task)
+    stated = reading(decimal, separator, missing_marks, types).model_dump()
+    data = Data(data=dataset, target=target, task=task, **stated)
     sweep = comparison(data, listed(learners), budget, splits=splits, seeds=seeds, name=name)
     from services.opening import exists
     from services.plans import load_datasets, named_apart, plan

@@ -5,7 +5,15 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from services.commands.options import TargetOption, TaskOption
+from services.commands.options import (
+    DecimalOption,
+    MissingOption,
+    SeparatorOption,
+    TargetOption,
+    TaskOption,
+    TypesOption,
+    reading,
+)
 from services.settings import settings
 
 app = typer.Typer(help="The datasets that Basin knows, and what it makes of yours.", no_args_is_help=True)
@@ -39,6 +47,10 @@ def show_data(
     dataset: Annotated[str, typer.Argument(help="A name of `basin data list`, or a file.")],
     target: TargetOption = None,
     task: TaskOption = None,
+    decimal: DecimalOption = None,
+    separator: SeparatorOption = None,
+    missing: MissingOption = None,
+    types: TypesOption = None,
 ) -> None:
     """Show what Basin makes of a dataset: shape, task, target, missing values, licence, where from, and notes.
 
@@ -47,10 +59,12 @@ def show_data(
       basin data show digits
       basin data show houses.csv --target price
 
-    A table in a file needs --target.
+    A table in a file needs --target. Notes say what was found out of its text, and the last
+    ones how many columns are used; --decimal, --separator, --missing and --types override.
     """
+    stated = reading(decimal, separator, missing, types)
     from services.datasets import describe
     from services.terminal import print_description
 
-    found = describe(dataset, cache=settings().cache, target=target, task=task)
+    found = describe(dataset, cache=settings().cache, target=target, task=task, reading=stated)
     print_description(found, Console())

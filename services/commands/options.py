@@ -6,9 +6,11 @@ from datetime import timedelta
 from typing import Annotated, Any
 
 import typer
+from pydantic import ValidationError
 
 from models.spec import Task
 from services.errors import ServiceError
+from services.ingest.reading import Reading
 
 StoreOption = Annotated[
     str | None,
@@ -21,6 +23,21 @@ StoreOption = Annotated[
 ]
 TargetOption = Annotated[str | None, typer.Option("--target", "-t", help="Column to predict; needed for files.")]
 TaskOption = Annotated[Task | None, typer.Option("--task", help="State the task instead of inferring it.")]
+DecimalOption = Annotated[
+    str | None, typer.Option("--decimal", help="Mark before a number's decimals, '.' or ','. [default: found out]")
+]
+SeparatorOption = Annotated[
+    str | None,
+    typer.Option("--separator", help="What is between columns, such as ';', or tab or space. [default: found out]"),
+]
+MissingOption = Annotated[
+    list[str] | None,
+    typer.Option("--missing", help="A further mark of missing values, such as -999; may be repeated."),
+]
+TypesOption = Annotated[
+    list[str] | None,
+    typer.Option("--types", metavar="COLUMN=KIND", help="A column is number, text or date; may be repeated."),
+]
 WorkersOption = Annotated[
     int | None, typer.Option("--workers", "-w", min=0, help="Ray actors; 0 works in this process, without Ray.")
 ]
@@ -52,6 +69,29 @@ def duration(text: str, option: str) -> timedelta:
         return sum((timedelta(**{_UNITS[unit]: int(number)}) for number, unit in parts), timedelta())
     except OverflowError:
         raise ServiceError(f"{option} {text!r}: expected less than three million years") from None
+
+
+def reading(decimal: str | None, separator: str | None, missing: list[str] | None, types: list[str] | None) -> Reading:
+    """What is stated of a file's text.
+
+    Raises:
+        ServiceError: it cannot be so, naming the option.
+    """
+    pairs = [asked.rpartition("=") for asked in types or ()]
+    for asked, (column, _, _) in zip(types or (), pairs, strict=True):
+        if not column:
+            raise ServiceError(f"--types {asked!r}: expected COLUMN=KIND, such as zip=text")
+    stated = {
+        "decimal": decimal,
+        "separator": separator,
+        "missing": tuple(missing or ()),
+        "types": {column: kind for column, _, kind in pairs},
+    }
+    try:
+        return Reading.model_validate(stated)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ServiceError(f"--{first['loc'][0]} {first['input']!r}: {first['msg']}") from None
 
 
 def listed(text: str | None) -> list[str]:

@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 
 from models.dataset import DataError
+from services.ingest.reading import Reading
 
 MISSING_MARKS = ("", "NA", "N/A", "n/a", "null", "NULL", "?")
 MAX_LEVELS = 50
@@ -25,11 +26,11 @@ class Column(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def typed(column: pl.Series) -> Column:
+def typed(column: pl.Series, reading: Reading) -> Column:
     """Find out what a column holds, alike for every file format.
 
-    Text is stripped, and `MISSING_MARKS` are missing. Text that is all numbers, all true/false or all ISO dates is read
-    as that; a categorical dtype is believed. Dates become days since the earliest one.
+    Text is stripped, and `MISSING_MARKS` and those of the reading are missing. Text that is all numbers, all true/false
+    or all ISO dates is read as that; a categorical dtype is believed. Dates become days since the earliest one.
 
     Raises:
         DataError: text in a column that is mostly numbers.
@@ -42,16 +43,16 @@ def typed(column: pl.Series) -> Column:
     if dtype in (pl.Date, pl.Datetime):
         return _days(column)
     if dtype in (pl.Categorical, pl.Enum):
-        return Column(name, _unmarked(column.cast(pl.String)), "text")
+        return Column(name, _unmarked(column.cast(pl.String), reading), "text")
     if dtype == pl.String:
-        return _typed_text(_unmarked(column))
+        return _typed_text(_unmarked(column, reading))
     return Column(name, column, "unusable")
 
 
-def _unmarked(text: pl.Series) -> pl.Series:
+def _unmarked(text: pl.Series, reading: Reading) -> pl.Series:
     """Stripped text with null for the marks of a missing value."""
     text = text.str.strip_chars()
-    return text.set(text.is_in(MISSING_MARKS), None)
+    return text.set(text.is_in([*MISSING_MARKS, *reading.missing]), None)
 
 
 def _typed_text(text: pl.Series) -> Column:
@@ -61,7 +62,7 @@ def _typed_text(text: pl.Series) -> Column:
     numbers = text.cast(pl.Float64, strict=False)
     unread = present & numbers.is_null()
     if not unread.any():
-        return Column(name, numbers, "number", (f"{name!r}: text that holds numbers only was read as numbers",))
+        return Column(name, numbers, "number")
     lower = text.str.to_lowercase()
     if lower.drop_nulls().is_in(["true", "false"]).all():
         return Column(name, (lower == "true").cast(pl.Float64), "boolean")

@@ -14,12 +14,13 @@ import numpy as np
 import polars as pl
 
 from models.dataset import DataError, listed
+from services.ingest.reading import UNSTATED, Reading
 
 _SEPARATORS = ",;\t|"
 _HEADER_BYTES = 2**20
 
 
-def read_frame(path: Path) -> pl.DataFrame:
+def read_frame(path: Path, reading: Reading = UNSTATED) -> pl.DataFrame:
     """Read a table by its suffix: CSV (comma, semicolon, tab or bar), Parquet, Arrow or Feather.
 
     Raises:
@@ -38,7 +39,7 @@ def read_frame(path: Path) -> pl.DataFrame:
     return frame
 
 
-def read_columns(path: Path) -> list[str]:
+def read_columns(path: Path, reading: Reading = UNSTATED) -> list[str]:
     """The names of a table's columns, by the start of the file or what it says of itself.
 
     Raises:
@@ -147,7 +148,7 @@ class _Header(NamedTuple):
 def _csv(path: Path, content: bytes) -> pl.DataFrame:
     text = _text(path, content)
     separator, names = _header(path, text)
-    frame = pl.read_csv(text.encode(), separator=separator, infer_schema_length=None)
+    frame = pl.read_csv(text.encode(), separator=separator, infer_schema=False)
     if len(names) != frame.width:
         raise DataError(f"{path} has a header that cannot be read: check the quotation marks in its first line")
     return frame.rename(dict(zip(frame.columns, names, strict=True)))

@@ -8,14 +8,19 @@ import polars as pl
 from models.dataset import DataError, Dataset, listed, sealed
 from models.spec import Task
 from services.ingest.columns import Column, check_finite, typed, why_dropped
+from services.ingest.reading import UNSTATED, Reading
 from services.ingest.target import Target, read_target
 
 MIN_ROWS = 20
 MAX_COLUMNS = 2000
 
 
-def from_table(frame: pl.DataFrame, *, name: str, target: str, task: Task | None = None) -> Dataset:
+def from_table(
+    frame: pl.DataFrame, *, name: str, target: str, task: Task | None = None, reading: Reading = UNSTATED
+) -> Dataset:
     """Type the columns, code the target, and drop what no learner may see; the notes say what was done and why.
+
+    The last notes say how many columns are used, and why each of the others is not.
 
     Dropped are columns that are constant or all missing, that number or identify rows, that are a copy of the target
     (one to one for classes, a straight line for numbers), and text with more than 50 levels.
@@ -28,32 +33,39 @@ def from_table(frame: pl.DataFrame, *, name: str, target: str, task: Task | None
         raise DataError(f"{name!r} has one column only: a table needs a target and at least one column to learn from")
     if target not in frame.columns:
         raise DataError(absent_target(name, target, frame.columns))
+    _check_types(name, frame.columns, reading)
     _check_width(name, frame.width - 1)
     _check_rows(name, frame.height, "")
-    outcome = read_target(frame[target], task)
+    outcome = read_target(frame[target], task, reading)
     _check_rows(name, len(outcome.values), " with a target that can be used")
     notes = list(outcome.notes)
+    dropped: list[str] = []
+    is_text = set(frame.dtypes) == {pl.String}  # as a CSV file is, whose numbers are text by nature
     numeric: dict[str, np.ndarray] = {}
     factors: dict[str, np.ndarray] = {}
     for series in frame.drop(target):
-        column = typed(series)
+        column = typed(series, reading)
         if column.kind in ("number", "boolean", "days"):
             check_finite(column)
         reason = why_dropped(column, outcome.keep)
         if reason is None:
             values = _array(column, outcome.keep)
             if _copies(values, outcome):
-                notes.append(
+                dropped.append(
                     f"LEAK: column {column.name!r} is a copy of the target {target!r} and was dropped: "
                     f"check how it came about"
                 )
             else:
                 (factors if column.kind == "text" else numeric)[column.name] = values
                 notes.extend(column.notes)
+                if series.dtype == pl.String and column.kind == "number" and not is_text:
+                    notes.append(f"{series.name!r}: text that holds numbers only was read as numbers")
         else:
-            notes.append(f"column {column.name!r} was dropped: {reason}")
+            dropped.append(f"column {column.name!r} was dropped: {reason}")
     if not numeric and not factors:
-        raise DataError(f"{name!r} has no column left to learn from: " + "; ".join(n for n in notes if "dropped" in n))
+        raise DataError(f"{name!r} has no column left to learn from: {'; '.join(dropped)}")
+    used = f"{len(numeric) + len(factors)} of {frame.width - 1} columns used"
+    notes += [used + (", but:" if dropped else ""), *dropped]
     levels = sum(len({v for v in values if v is not None}) - 1 for values in factors.values())
     gaps = sum(bool(np.isnan(values).any()) for values in numeric.values())
     gaps += sum(any(v is None for v in values) for values in factors.values())
@@ -103,6 +115,13 @@ def from_array(
             notes=outcome.notes,
         )
     )
+
+
+def _check_types(name: str, columns: list[str], reading: Reading) -> None:
+    for column in reading.types:
+        if column not in columns:
+            near = difflib.get_close_matches(column, columns, n=3, cutoff=0.5) or columns
+            raise DataError(f"{name!r} has no column {column!r} whose type could be stated: there are {listed(near)}")
 
 
 def absent_target(name: str, target: str, columns: list[str]) -> str:

@@ -8,6 +8,7 @@ import polars as pl
 from models.dataset import DataError, listed
 from models.spec import Task
 from services.ingest.columns import Column, check_finite, rows_text, typed
+from services.ingest.reading import UNSTATED, Reading
 
 MAX_CLASSES = 100
 MAX_INFERRED_CLASSES = 20
@@ -24,7 +25,7 @@ class Target(NamedTuple):
     notes: tuple[str, ...]
 
 
-def read_target(column: pl.Series, task: Task | None = None) -> Target:
+def read_target(column: pl.Series, task: Task | None = None, reading: Reading = UNSTATED) -> Target:
     """Infer the task unless it is stated, and code the target.
 
     Text, true/false and categories are classes. Whole numbers (also when stored as floats) are classes when there are
@@ -35,7 +36,7 @@ def read_target(column: pl.Series, task: Task | None = None) -> Target:
         DataError: NaN or infinity, one value only, more classes than the rows can tell apart, dates, or a stated task
             that the values cannot have.
     """
-    found = typed(column)
+    found = typed(column, reading)
     name = found.name
     if found.kind in ("days", "unusable"):
         what = "dates" if found.kind == "days" else f"values of type {column.dtype}"
