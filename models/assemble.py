@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from models import cautions
+from models import cautions, propriety
 from models.dataset import Part
 from models.diagnostics import diagnose
 from models.draws import PosteriorDraws, to_datatree
@@ -51,8 +51,17 @@ class Sampled(NamedTuple):
     labels: Mapping[str, Mapping[str, np.ndarray]] = {}
 
 
-def point_result(run: Run, theta: Array, curves: Mapping[str, np.ndarray], warnings: tuple[str, ...] = ()) -> RunResult:
-    """Judge a point estimate: its predictions, its curvature, its effective dimension."""
+def point_result(
+    run: Run,
+    theta: Array,
+    curves: Mapping[str, np.ndarray],
+    warnings: tuple[str, ...] = (),
+    improper: str | None = None,
+) -> RunResult:
+    """Judge a point estimate: its predictions, its curvature, its effective dimension.
+
+    `improper` says why there is no estimate without a proper prior, where there is none.
+    """
     model, thetas = run.model, theta[None]
     parts = predict_parts(
         model.family, _eta_of(model, thetas), thetas[:, model.n_weights :], run.split, run.keys.predict
@@ -69,12 +78,18 @@ def point_result(run: Run, theta: Array, curves: Mapping[str, np.ndarray], warni
         geometry=geometry,
         curves=curves,
         parameters={"theta": np.asarray(theta)},
-        warnings=warnings + _unconverged(geometry),
+        improper=improper,
+        warnings=(*_improper(improper), *warnings, *_unconverged(geometry)),
     )
 
 
-def posterior_result(run: Run, found: Sampled, warnings: tuple[str, ...] = ()) -> RunResult:
-    """Judge a posterior: its mixture predictions, whether it can be believed, its curvature over draws, its p_loo."""
+def posterior_result(
+    run: Run, found: Sampled, warnings: tuple[str, ...] = (), improper: str | None = None
+) -> RunResult:
+    """Judge a posterior: its mixture predictions, whether it can be believed, its curvature over draws, its p_loo.
+
+    One that is improper is not judged by its mixing, which says nothing then.
+    """
     chains, n_draws = found.stats["diverging"].shape
     parts = predict_parts(found.family, found.eta, found.extra, run.split, run.keys.predict)
     predictives: dict[PartName, Predictive] = {name: parts[name].predictive for name in PARTS}
@@ -110,7 +125,8 @@ def posterior_result(run: Run, found: Sampled, warnings: tuple[str, ...] = ()) -
         diagnostics=diagnosis.rows,
         posterior=to_datatree(draws, train_rows=train_rows, test_rows=test_rows, keep_parameters=found.keep),
         summary=diagnosis.summary,
-        warnings=(*warnings, *cautions.warnings(diagnosis.summary), *_unconverged(geometry)),
+        improper=improper,
+        warnings=(*(_improper(improper) or cautions.warnings(diagnosis.summary)), *warnings, *_unconverged(geometry)),
     )
 
 
@@ -162,6 +178,10 @@ def _result(run: Run, predictives: Mapping[PartName, Predictive], **fields: obje
         predictions=evaluation.predictions,
         **fields,  # type: ignore[arg-type]
     )
+
+
+def _improper(cause: str | None) -> tuple[str, ...]:
+    return () if cause is None else (f"{cause}: {propriety.REMEDY}",)
 
 
 def _not_finite(predictives: Mapping[PartName, Predictive]) -> str | None:

@@ -53,7 +53,7 @@ def fit_glm_run(run: Run) -> RunResult:
             theta=found.theta,
             labels={str(name): {str(dim): v[dim].to_numpy() for dim in v.dims[2:]} for name, v in draws.items()},
         )
-        return posterior_result(run, sampled, found.warnings)
+        return posterior_result(run, sampled, found.warnings, found.improper)
 
 
 def sample_glm_chains(run: Run, chains: Sequence[int]) -> Arrays:

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from models import propriety
 from models.assemble import diverged, point_result
 from models.inference import lbfgs
 from models.inference.optimise import CURVES, Data, Rates, State, Trainer, trainer
@@ -15,7 +16,7 @@ from models.posterior import Model
 from models.priors import flat_scales
 from models.result import RunResult
 from models.run import Run, rows_of
-from models.spec import Cosine, Flat, Optimise, Plateau
+from models.spec import Cosine, Flat, Linear, Optimise, Plateau
 from models.train import Member, advance, finish, start
 
 FULL_BATCH = 2**31 - 1
@@ -103,7 +104,16 @@ def _fit_convex(run: Run) -> RunResult:
     if not bool(found.converged):
         size = float(found.gradient_norm)
         warnings = (f"L-BFGS stopped after {steps} steps with gradient norm {size:.1e}: not at the optimum",)
-    return point_result(run, found.theta, curves, warnings)
+    return point_result(run, found.theta, curves, warnings, _no_estimate(run))
+
+
+def _no_estimate(run: Run) -> str | None:
+    """Why a linear predictor's loss has no lowest point."""
+    learner, train = run.request.learner, run.split.train
+    assert learner.likelihood is not None
+    if not isinstance(learner.predictor, Linear) or np.any(np.isfinite(run.prior_scales[: run.model.n_weights])):
+        return None
+    return propriety.no_estimate(train.x, run.split.columns, train.y, learner.likelihood.kind)
 
 
 def program_of(model: Model, inference: Optimise) -> Trainer:

@@ -171,6 +171,7 @@ class RunResult:
             interval) and `pit`.
         posterior: an xarray DataTree in ArviZ's layout, or None.
         summary: posterior summary `{r_hat_max, ess_min, divergences, n_chains, n_draws, ...}`, or None.
+        improper: why the posterior, or the estimate, does not exist without a proper prior; None where it does.
     """
 
     run_key: str
@@ -188,6 +189,7 @@ class RunResult:
     predictions: Mapping[str, np.ndarray] = field(default_factory=dict)
     posterior: Any = None
     summary: Mapping[str, float] | None = None
+    improper: str | None = None
     warnings: tuple[str, ...] = ()
 
 

@@ -179,6 +179,9 @@ class Flat(Settings):
 
 Prior = Annotated[Normal | Flat, Field(discriminator="kind")]
 
+# Weakly informative: eta's prior sd is 2.5 for an average standardised row, however many columns there are.
+GLM_PRIOR = Normal(scale=2.5, scaling="fan-in", bias_scale=2.5)
+
 # --- inference --------------------------------------------------------------------------------------------------------
 
 
@@ -297,7 +300,11 @@ _INFERENCES_OF: Mapping[str, tuple[str, ...]] = {
 
 
 class Learner(Settings):
-    """A named combination. `likelihood` None is resolved by the data's task (see `resolve`)."""
+    """A named combination. `likelihood` None is resolved by the data's task (see `resolve`).
+
+    A learner that states no prior has the flat one where it is optimised, so that its weight decay alone holds it, and
+    `GLM_PRIOR` where it is a formula, for under a flat prior many data sets have no proper posterior.
+    """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     predictor: Predictor
@@ -313,6 +320,16 @@ class Learner(Settings):
         if isinstance(self.predictor, Formula | Linear):
             return "glm"
         return "deterministic" if isinstance(self.inference, Optimise) else "bayesian-net"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_prior(cls, data: Any) -> Any:
+        if isinstance(data, Mapping) and "prior" not in data:
+            inference = data.get("inference")
+            method = inference.get("method") if isinstance(inference, Mapping) else getattr(inference, "method", None)
+            if method == "pymc":
+                return {**data, "prior": GLM_PRIOR}
+        return data
 
     @model_validator(mode="after")
     def _possible(self) -> "Learner":

@@ -80,6 +80,7 @@ class Manifest(Settings):
     device_seconds: float
     device: str
     summary: dict[str, float] | None
+    improper: str | None
     warnings: tuple[str, ...]
 
     @property
@@ -111,6 +112,7 @@ def manifest_of(record: Record) -> Manifest:
         device_seconds=result.seconds.device,
         device=result.device,
         summary=None if result.summary is None else {name: float(value) for name, value in result.summary.items()},
+        improper=result.improper,
         warnings=result.warnings,
     )
 

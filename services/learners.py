@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from models.spec import (
+    GLM_PRIOR,
     MLP,
     NUTS,
     BoostedTrees,
@@ -48,8 +49,6 @@ EFFORTS: Mapping[Budget, Effort] = {
     "thorough": Effort(10, 3, 200, 4, 1000, 500, 9, 1000, 1000),
 }
 
-# Weakly informative: eta's prior sd is 2.5 for an average standardised row, however many columns there are.
-GLM_PRIOR = Normal(scale=2.5, scaling="fan-in", bias_scale=2.5)
 NET = MLP(widths=(32, 32), activation="relu")
 # The same on eta: a ReLU layer halves the variance, so sd(eta)^2 = s^2 (s^2 / 2)^2 for two hidden layers, and s = 1.7.
 NET_PRIOR = Normal(scale=1.7, scaling="fan-in", bias_scale=1.0)

@@ -123,6 +123,7 @@ def _run_row(run: Manifest) -> dict[str, Any]:
         "r_hat_max": _float(summary.get("r_hat_max")),
         "ess_min": _float(summary.get("ess_min")),
         **{name: _int(summary.get(name)) for name in ("divergences", "n_chains", "n_draws")},
+        "improper": run.improper,
         "wall_seconds": run.wall_seconds,
         "compile_seconds": run.compile_seconds,
         "device_seconds": run.device_seconds,

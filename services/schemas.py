@@ -56,6 +56,7 @@ SCHEMAS: Mapping[str, pl.Schema] = {
             "divergences": pl.Int64,
             "n_chains": pl.Int64,
             "n_draws": pl.Int64,
+            "improper": pl.String,
             "wall_seconds": pl.Float64,
             "compile_seconds": pl.Float64,
             "device_seconds": pl.Float64,

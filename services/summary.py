@@ -80,7 +80,10 @@ def summarise(rows: Rows, names: Sequence[str], task: Task) -> Summary:
         for metric in ("log_score", SECOND_METRIC[task])
     }
     estimates = {name: _score(rows.metrics.filter(learner=name), "test", "log_score", sizes) for name in names}
-    trust = {each.name: _trust(each, rows.metrics.filter(learner=each.name), sizes) for each in learners}
+    trust = {
+        each.name: _trust(each, rows.runs.filter(learner=each.name), rows.metrics.filter(learner=each.name), sizes)
+        for each in learners
+    }
     said = verdict(ranked["log_score"], estimates, trust)
     if flatness := _flatness(rows, sizes):
         said = f"{said} {flatness}"
@@ -221,13 +224,14 @@ def _texts(run: Mapping[str, Any]) -> list[str]:
     return [*(run["warnings"] or []), *ended]
 
 
-def _trust(learner: LearnerResult, metrics: pl.DataFrame, sizes: Mapping[str, int]) -> Trust:
+def _trust(learner: LearnerResult, runs: pl.DataFrame, metrics: pl.DataFrame, sizes: Mapping[str, int]) -> Trust:
     posterior = learner.posterior
     facts = {} if posterior is None else posterior.model_dump(include={"r_hat_max", "ess_min", "divergences"})
     return Trust(
         kind=learner.kind,
         posterior=posterior is not None,
         calibration_error=_score(metrics, "test", "calibration_error", sizes),
+        improper=runs["improper"].drop_nulls().first(),
         warnings=learner.warnings,
         **facts,
     )

@@ -26,6 +26,7 @@ class Trust(NamedTuple):
         ess_min: lowest effective sample size of its predictions.
         divergences: divergent transitions.
         calibration_error: on the test part.
+        improper: why its posterior, or its estimate, does not exist without a proper prior; None where it does.
         warnings: in plain words.
     """
 
@@ -35,16 +36,17 @@ class Trust(NamedTuple):
     ess_min: float | None = None
     divergences: int | None = None
     calibration_error: Estimate | None = None
+    improper: str | None = None
     warnings: tuple[str, ...] = ()
 
 
 def posterior_faults(trust: Trust) -> tuple[str, ...]:
     """Why a posterior's spread must not be read as posterior uncertainty; empty where it passed every check.
 
-    R-hat at most 1.01 and effective sample size at least 400 (Vehtari et al. 2021), no divergences. A number
+    It exists, R-hat at most 1.01 and effective sample size at least 400 (Vehtari et al. 2021), no divergences. A number
     that is missing or nan is a fault: silence is no proof of health.
     """
-    faults = []
+    faults = [] if trust.improper is None else [trust.improper]
     if trust.r_hat_max is None or math.isnan(trust.r_hat_max):
         faults.append("R-hat unknown")
     elif trust.r_hat_max > R_HAT_LIMIT:

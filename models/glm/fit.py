@@ -7,6 +7,7 @@ import bambi as bmb
 import numpy as np
 import xarray as xr
 
+from models import propriety
 from models.dataset import Part, Split, listed
 from models.glm.formula import (
     CLASSES,
@@ -18,9 +19,9 @@ from models.glm.formula import (
     linear_predictor,
     pymc_model,
 )
-from models.glm.sampling import Sampled, sample
+from models.glm.sampling import Sampled, SamplingError, sample
 from models.glm.watch import Arrays, Progress
-from models.spec import Formula, Learner, PyMC
+from models.spec import Flat, Formula, Learner, PyMC
 
 INTERCEPT = "intercept"
 
@@ -37,6 +38,7 @@ class GLMFit(NamedTuple):
             first one's logit is 0, so it has no coefficients.
         n_parameters: free scalars that were sampled.
         compile_seconds: until the first draw; `sample_seconds` from then on.
+        improper: why there is no proper posterior under the stated prior; None where there is.
     """
 
     theta: np.ndarray | None
@@ -47,6 +49,7 @@ class GLMFit(NamedTuple):
     compile_seconds: float
     sample_seconds: float
     warnings: tuple[str, ...]
+    improper: str | None = None
 
 
 def fit_formula(learner: Learner, split: Split, seed: int, progress: Progress, **how: Any) -> GLMFit:
@@ -59,8 +62,14 @@ def fit_formula(learner: Learner, split: Split, seed: int, progress: Progress, *
         SpecError: a formula or a combination that cannot be meant.
         SamplingError: PyMC could not start or go on.
     """
-    model, sampled = _sampled(learner, split, seed, progress, **how)
-    return _additive(sampled, split) if _is_additive(learner) else _stated(model, sampled, split, seed)
+    model = _model(learner, split)
+    improper = _fault(learner, model, split)
+    try:
+        sampled = _sampled(learner, model, seed, progress, **how)
+    except SamplingError as error:
+        raise SamplingError(f"{error} ({improper})" if improper else str(error)) from error
+    found = _additive(sampled, split) if _is_additive(learner) else _stated(model, sampled, split, seed)
+    return found._replace(improper=improper)
 
 
 def sample_chains(
@@ -72,13 +81,32 @@ def sample_chains(
         SpecError: as `fit_formula` does.
         SamplingError: as `fit_formula` does.
     """
-    return _sampled(learner, split, seed, progress, chains=chains, **how)[1].checkpoint
+    return _sampled(learner, _model(learner, split), seed, progress, chains=chains, **how).checkpoint
 
 
-def _sampled(learner: Learner, split: Split, seed: int, progress: Progress, **how: Any) -> tuple[bmb.Model, Sampled]:
+def _model(learner: Learner, split: Split) -> bmb.Model:
+    return additive_model(learner, split) if _is_additive(learner) else formula_model(learner, split)
+
+
+def _sampled(learner: Learner, model: bmb.Model, seed: int, progress: Progress, **how: Any) -> Sampled:
     assert isinstance(learner.inference, PyMC)
-    model = additive_model(learner, split) if _is_additive(learner) else formula_model(learner, split)
-    return model, sample(model, learner.inference, seed, progress, **how)
+    return sample(model, learner.inference, seed, progress, **how)
+
+
+def _fault(learner: Learner, model: bmb.Model, split: Split) -> str | None:
+    """What makes the posterior improper; group-specific effects have proper priors of their own."""
+    if not isinstance(learner.prior, Flat):
+        return None
+    assert learner.likelihood is not None
+    if _is_additive(learner):
+        design, names = propriety.with_intercept(split.train.x, split.columns)
+    else:
+        common = linear_predictor(model).design.common
+        if common is None:
+            return None
+        columns = common.as_dataframe()
+        design, names = columns.to_numpy(float), [propriety.INTERCEPT if c == "Intercept" else str(c) for c in columns]
+    return propriety.fault(design, names, split.train.y, learner.likelihood.kind)
 
 
 def _is_additive(learner: Learner) -> bool:

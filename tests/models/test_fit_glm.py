@@ -1,6 +1,7 @@
 """`glm-bayes` through `models.fit.fit`, against the exact posterior and SciPy."""
 
 import importlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,12 +10,13 @@ from scipy.special import logsumexp
 
 from models import tasks
 from models.clock import Clock
+from models.dataset import sealed
 from models.events import START, Checkpoint, Progress
 from models.fit import fit
 from models.preparation import prepare
-from models.spec import Formula, Learner, Normal, PyMC
+from models.spec import Flat, Formula, Learner, Normal, PyMC
 from tests.models.conjugate import assert_draws_agree, exact_posterior
-from tests.models.runs import assert_same_bits, assert_same_posterior, fit_all, request
+from tests.models.runs import assert_same_bits, assert_same_posterior, fit_all, request, table
 
 # The task and the prior of `test_fit_net`: both samplers are held against the same exact answer.
 TASK = tasks.linear_gaussian(n=100, d=2, seed=3).dataset
@@ -120,3 +122,30 @@ def test_a_checkpoint_of_another_glm_is_passed_over():
     strange = {"chains": np.array([0]), "points/beta": np.zeros((1, 15)), "stats/energy": np.zeros((1, 15))}
     a, b = (fit_all([asked], TASK, checkpoints)[0] for checkpoints in ({}, {asked.run_key: strange}))
     assert_same_bits(a, b)
+
+
+def flat(task, likelihood=None, formula=None):
+    short = PyMC(chains=2, warmup=50, draws=50)
+    learner = Learner(
+        name="flat", predictor=Formula(formula=formula), likelihood=likelihood, prior=Flat(), inference=short
+    )
+    (result,) = fit_all([request(learner, task)], task)
+    return result
+
+
+def separated():
+    """Two classes that x2 tells apart."""
+    task = table("classes", n=80, n_classes=2)
+    return sealed(replace(task, target=(task.numeric[:, 1] > 0.2).astype(np.int64)))
+
+
+@pytest.mark.parametrize("formula", [None, "x1 + x2"])
+def test_a_separated_posterior_is_improper_and_says_so(formula):
+    result = flat(separated(), formula=formula)
+    assert result.improper == "its prior is flat, and the classes are separated by 'x2', alone"
+    assert "state a proper prior" in result.warnings[0]
+    assert not [text for text in result.warnings if "run longer" in text]
+
+
+def test_a_proper_posterior_says_nothing_of_the_kind():
+    assert flat(TASK).improper is None

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.spec import (
+    GLM_PRIOR,
     MLP,
     NUTS,
     Bernoulli,
@@ -144,3 +145,12 @@ def test_refuses_a_likelihood_that_does_not_fit_the_target(likelihood, task, n_c
     with pytest.raises(SpecError, match="learner 'a'") as error:
         resolve(learner, task, n_classes)
     assert message in str(error.value)
+
+
+def test_a_formula_without_a_prior_has_a_proper_one_and_an_optimised_net_its_weight_decay_alone():
+    formula = {"name": "a", "predictor": {"kind": "formula"}, "inference": {"method": "pymc"}}
+    stated = formula | {"prior": {"kind": "normal", "scale": 2.5, "scaling": "fan-in", "bias_scale": 2.5}}
+    assert digest(parse_learner(formula)) == digest(parse_learner(stated))
+    assert parse_learner(formula | {"prior": {"kind": "flat"}}).prior == Flat()
+    assert Learner(name="a", predictor=Formula(), inference=PyMC()).prior == GLM_PRIOR
+    assert parse_learner(NET).prior == Flat()
