@@ -186,10 +186,11 @@ def _from_file(path: Path, reading: Reading) -> Source:
 
 
 def _read_table(path: Path, target: str | None, task: Task | None, reading: Reading) -> Dataset:
-    frame = read_frame(path, reading)
+    table = read_frame(path, reading)
     if target is None:
-        raise DataError(_needs_target(path, frame.columns))
-    return from_table(frame, name=path.stem, target=target, task=task, reading=reading)
+        raise DataError(_needs_target(path, table.frame.columns))
+    dataset = from_table(table.frame, name=path.stem, target=target, task=task, reading=reading)
+    return replace(dataset, notes=(*table.notes, *dataset.notes))
 
 
 def _needs_target(path: Path, columns: list[str]) -> str:
@@ -202,9 +203,24 @@ def _read_npz(path: Path, target: str | None, task: Task | None) -> Dataset:
     check_target(path.name, "y", target)
     x, y = read_npz(path)
     if x.ndim > 2:
-        return from_array(x, y, name=path.stem, task=task, shape=x.shape[1:])
+        dataset = from_array(x, y, name=path.stem, task=task, shape=x.shape[1:])
+        return replace(dataset, notes=(*_axes(x.shape), *dataset.notes))
     frame = pl.DataFrame(x, schema=[f"x{j}" for j in range(1, x.shape[1] + 1)]).with_columns(pl.Series("y", y))
     return from_table(frame, name=path.stem, target="y", task=task)
+
+
+def _axes(shape: tuple[int, ...]) -> tuple[str, ...]:
+    """What to tell of axes that look as if channels came first: that one is shorter than all others."""
+    n, first, *others = shape
+    if first >= min(others):
+        return ()
+    pixels, channels = " x ".join(map(str, (first, *others[:-1]))), others[-1]
+    what = f"{pixels} pixels" if len(others) == 2 else f"{pixels} steps"
+    axes = "(0, 2, 3, 1)" if len(others) == 2 else "(0, 2, 1)"
+    return (
+        f"x of shape ({n}, {', '.join(map(str, shape[1:]))}) is read as {what} with {channels} channels: transpose it "
+        f"by x.transpose{axes} if channels come first",
+    )
 
 
 def _unknown(name: str, known: list[str]) -> str:

@@ -1,12 +1,12 @@
-"""Files to data frames or arrays; whatever is wrong with a file becomes one plain sentence."""
+"""Files to tables or arrays; whatever is wrong with a file becomes one plain sentence."""
 
-import csv
 import difflib
 import gzip
 import io
+import stat
 import zipfile
-from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,29 +14,28 @@ import numpy as np
 import polars as pl
 
 from models.dataset import DataError, listed
+from services.ingest import compressed
+from services.ingest.delimited import Table, read_names, read_text
+from services.ingest.encoding import decode
 from services.ingest.reading import UNSTATED, Reading
+from services.ingest.sheets import read_excel, read_spss, read_stata
 
-_SEPARATORS = ",;\t|"
-_HEADER_BYTES = 2**20
+_START_BYTES = 2**20
 
 
-def read_frame(path: Path, reading: Reading = UNSTATED) -> pl.DataFrame:
-    """Read a table by its suffix: CSV (comma, semicolon, tab or bar), Parquet, Arrow or Feather.
+def read_frame(path: Path, reading: Reading = UNSTATED) -> Table:
+    """Read a table by its suffix, unpacked if it is compressed.
+
+    The columns of text files (CSV and the like) and workbooks are text, and whatever is in a cell stays as it is.
 
     Raises:
         DataError: the file is missing, a folder, unreadable, empty, damaged or of another kind.
     """
-    content = _bytes(path)
-    reader = _FRAMES.get(path.suffix.lower())
-    if reader is None:
-        raise _no_table(path)
-    try:
-        frame = reader(path, content)
-    except (pl.exceptions.PolarsError, csv.Error, OSError) as error:
-        raise _unreadable(path, error) from None
-    if frame.is_empty():
+    opened = _open(path)
+    table = opened.kind.read(opened.where, opened.content, reading)
+    if table.frame.is_empty():
         raise DataError(f"{path} has no rows: expected a table with a row per example")
-    return frame
+    return Table(table.frame, (*opened.notes, *table.notes))
 
 
 def read_columns(path: Path, reading: Reading = UNSTATED) -> list[str]:
@@ -45,18 +44,10 @@ def read_columns(path: Path, reading: Reading = UNSTATED) -> list[str]:
     Raises:
         DataError: the file is missing, a folder or of another kind; or that start is unreadable, empty or damaged.
     """
-    suffix = path.suffix.lower()
-    if suffix not in _FRAMES:
-        raise _no_table(path)
-    try:
-        if suffix == ".parquet":
-            return list(pl.read_parquet_schema(path))
-        if suffix in (".arrow", ".feather"):
-            return list(pl.read_ipc_schema(path))
-        start = _bytes(path, _HEADER_BYTES)
-        return _header(path, _text(path, start[: start.rfind(b"\n") + 1] or start)).names
-    except (pl.exceptions.PolarsError, csv.Error, OSError) as error:
-        raise _unreadable(path, error) from None
+    opened = _open(path, is_start=True)
+    if opened.kind.names is not None:
+        return opened.kind.names(opened.where, opened.content, reading)
+    return opened.kind.read(opened.where, _open(path).content, reading).frame.columns
 
 
 def read_npz(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -106,13 +97,41 @@ def read_idx(path: Path) -> np.ndarray:
     return values.reshape(sizes)
 
 
+class _Kind(NamedTuple):
+    """How a kind of file is read, and how its columns' names are by its start, where that suffices."""
+
+    read: Callable[[str, bytes, Reading], Table]
+    names: Callable[[str, bytes, Reading], list[str]] | None = None
+
+
+class _Opened(NamedTuple):
+    where: str
+    content: bytes
+    kind: _Kind
+    notes: tuple[str, ...]
+
+
+def _open(path: Path, *, is_start: bool = False) -> _Opened:
+    """The content of a table's file, or at least the start of it, unpacked if it is compressed."""
+    suffix = path.suffix.lower()
+    if suffix in compressed.SUFFIXES:
+        most = _START_BYTES if is_start else None
+        unpacked = compressed.unpack(str(path), _bytes(path), tuple(_KINDS), most)
+        if (kind := _KINDS.get(Path(unpacked.name).suffix.lower())) is None:
+            raise _no_table(path)
+        return _Opened(str(path), _filled(path, unpacked.content), kind, unpacked.notes)
+    kind = _KINDS.get(suffix)
+    if kind is None:
+        _bytes(path, 1)  # a folder, or nothing at all, is told before
+        raise _no_table(path)
+    return _Opened(str(path), _bytes(path, _START_BYTES if is_start else -1), kind, ())
+
+
 def _no_table(path: Path) -> DataError:
-    return DataError(f"{path} is no table that can be read: expected one of {', '.join(SUFFIXES)}")
-
-
-def _unreadable(path: Path, error: Exception) -> DataError:
-    # Only the first line says what is wrong; the rest advises on the reader's options.
-    return DataError(f"{path} cannot be read as {path.suffix[1:]}: {str(error).splitlines()[0]}")
+    return DataError(
+        f"{path} is no table that can be read: expected one of {', '.join(SUFFIXES)}; from other programs, save it as "
+        "CSV in UTF-8"
+    )
 
 
 def _bytes(path: Path, most: int = -1) -> bytes:
@@ -120,12 +139,18 @@ def _bytes(path: Path, most: int = -1) -> bytes:
     if path.is_dir():
         raise DataError(f"{path} is a folder: name a file in it")
     try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise DataError(f"{path} is no ordinary file: write the table to one")
         with path.open("rb") as file:
             content = file.read(most)
     except FileNotFoundError:
         raise DataError(f"no file {path}{_nearest(path)}") from None
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from None
+    return _filled(path, content)
+
+
+def _filled(path: Path, content: bytes) -> bytes:
     if not content.strip():
         raise DataError(f"{path} is empty: expected a table with a row per example")
     return content
@@ -138,67 +163,53 @@ def _nearest(path: Path) -> str:
     return f": did you mean {listed(near)}?" if near else f" in {path.parent.resolve()}"
 
 
-class _Header(NamedTuple):
-    """The first line of a CSV file."""
-
-    separator: str
-    names: list[str]
-
-
-def _csv(path: Path, content: bytes) -> pl.DataFrame:
-    text = _text(path, content)
-    separator, names = _header(path, text)
-    frame = pl.read_csv(text.encode(), separator=separator, infer_schema=False)
-    if len(names) != frame.width:
-        raise DataError(f"{path} has a header that cannot be read: check the quotation marks in its first line")
-    return frame.rename(dict(zip(frame.columns, names, strict=True)))
+def _text(where: str, content: bytes, reading: Reading, preferred: str) -> Table:
+    text, notes = decode(content, where)
+    table = read_text(text, where, reading, preferred)
+    return Table(table.frame, (*notes, *table.notes))
 
 
-def _text(path: Path, content: bytes) -> str:
+def _text_names(where: str, content: bytes, reading: Reading, preferred: str) -> list[str]:
+    is_start = len(content) >= _START_BYTES
+    return read_names(decode(content, where, is_start=is_start).text, where, reading, preferred)
+
+
+def _binary(
+    where: str, content: bytes, _reading: Reading, *, read: Callable[[io.BytesIO], pl.DataFrame], kind: str
+) -> Table:
     try:
-        text = content.decode("utf-8-sig").lstrip("\r\n")
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{path} is no UTF-8 text (byte {error.start} is {content[error.start]:#04x}): save it as CSV in UTF-8"
-        ) from None
-    if "\x00" in text:
-        raise DataError(f"{path} is no text: it holds zero bytes")
-    return text
+        return Table(read(io.BytesIO(content)))
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
+        # Only the first line says what is wrong; the rest advises on the reader's options.
+        raise DataError(f"{where} cannot be read as {kind}: {(str(error).splitlines() or ['damaged'])[0]}") from None
 
 
-def _header(path: Path, text: str) -> _Header:
-    first = text.split("\n", 1)[0]
-    separator = max(_SEPARATORS, key=first.count)
-    header = [name.strip() for name in next(csv.reader(io.StringIO(text), delimiter=separator))]
-    repeated = [name for name, count in Counter(header).items() if count > 1]
-    if repeated:
-        raise DataError(f"{path} has several columns named {listed(repeated)}: give each column its own name")
-    if all(_is_number(name) for name in header):
-        raise DataError(f"{path} has no header: its first line holds numbers only, and must name the columns")
-    return _Header(separator, [name or "unnamed" for name in header])
+def _workbook(where: str, content: bytes, reading: Reading) -> Table:
+    """A sheet is laid out as a text table may be: with titles above, gaps, and columns without names."""
+    sheet = read_excel(where, content)
+    table = read_text(sheet.frame.write_csv(include_header=False), where, reading.model_copy(update=_COMMA), ",")
+    return Table(table.frame, (*sheet.notes, *table.notes))
 
 
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _parquet(path: Path, content: bytes) -> pl.DataFrame:
-    return pl.read_parquet(io.BytesIO(content))
-
-
-def _arrow(path: Path, content: bytes) -> pl.DataFrame:
-    return pl.read_ipc(io.BytesIO(content))
-
-
-_FRAMES: dict[str, Callable[[Path, bytes], pl.DataFrame]] = {
-    ".csv": _csv,
-    ".tsv": _csv,
-    ".parquet": _parquet,
-    ".arrow": _arrow,
-    ".feather": _arrow,
+_COMMA = {"separator": ","}
+_COMMAS = _Kind(partial(_text, preferred=","), partial(_text_names, preferred=","))
+_TABS = _Kind(partial(_text, preferred="\t"), partial(_text_names, preferred="\t"))
+_ARROW = _Kind(partial(_binary, read=pl.read_ipc, kind="arrow"))
+_WORKBOOK = _Kind(_workbook)
+_KINDS: dict[str, _Kind] = {
+    ".csv": _COMMAS,
+    ".tsv": _TABS,
+    ".tab": _TABS,
+    ".txt": _COMMAS,
+    ".data": _COMMAS,
+    ".dat": _COMMAS,
+    ".parquet": _Kind(partial(_binary, read=pl.read_parquet, kind="parquet")),
+    ".arrow": _ARROW,
+    ".feather": _ARROW,
+    ".xlsx": _WORKBOOK,
+    ".xlsm": _WORKBOOK,
+    ".ods": _WORKBOOK,
+    ".dta": _Kind(lambda where, content, _: read_stata(where, content)),
+    ".sav": _Kind(lambda where, content, _: read_spss(where, content)),
 }
-SUFFIXES = (*_FRAMES, ".npz")
+SUFFIXES = (*_KINDS, ".npz", *compressed.SUFFIXES)

@@ -116,7 +116,7 @@ def _folder() -> dict[str, Source]:
 
 def _folder_table(path: Path, about: Path) -> Source:
     def read(target: str | None, task: Task | None) -> Dataset:
-        return from_table(read_frame(path), name=path.stem, target=target or "y", task=task)
+        return from_table(read_frame(path).frame, name=path.stem, target=target or "y", task=task)
 
     return Source(DatasetInfo(path.stem, f"a table in the folder of {DATA_FOLDER}", *_provenance(about)), read)
 

@@ -202,8 +202,8 @@ def test_a_folder_or_a_file_of_another_kind_is_refused(tmp_path, cache):
     assert "is a folder" in refused(str(tmp_path), cache, target="y")
     (tmp_path / "folder.csv").mkdir()
     assert "is a folder" in refused(str(tmp_path / "folder.csv"), cache, target="y")
-    path = write(tmp_path / "table.xlsx", "x")
-    assert "expected one of .csv, .tsv, .parquet, .arrow, .feather, .npz" in refused(path, cache, target="y")
+    path = write(tmp_path / "table.rds", "x")
+    assert "expected one of .csv, .tsv, .tab, .txt, .data, .dat, .parquet" in refused(path, cache, target="y")
 
 
 def test_a_file_that_cannot_be_opened_is_refused_with_the_reason(tmp_path, cache):
@@ -218,16 +218,17 @@ def test_a_file_that_cannot_be_opened_is_refused_with_the_reason(tmp_path, cache
         (b"", "is empty"),
         (b"\n\n", "is empty"),
         (b"a,b\n", "has no rows"),
-        (b"a,b\n1,2\n1,2,3\n", "cannot be read as csv: found more fields"),
-        (b"a,b\n1,\xff\n", "no UTF-8 text (byte 6 is 0xff)"),
-        ("a,b\n1,é\n".encode("utf-16"), "no UTF-8 text"),
-        (b"\x00\x01\x02,\x00\n", "no text: it holds zero bytes"),
+        (b"a,b\n1,2\n1,2,3\n", "line 3: 3 fields, expected 2 as in other lines"),
+        (b"a,b\n1,\x81\n", "no UTF-8 text (byte 6 is 0x81, in line 2)"),
+        ("a,b\n1,é\n".encode("utf-16")[:-1], "is damaged UTF-16 text"),
+        ("a,b\nü,é\nß,".encode() + b"\xff\n", "is damaged UTF-8 text (byte 13 is 0xff, in line 3)"),
+        (b"\x00\x01\x02,\x00\n", "no text: it holds"),
         (b"a,b,a\n1,2,3\n", "several columns named 'a'"),
         (b"1,2\n3,4\n", "has no header"),
-        (b'"a,b\n1,2\n', "has no rows"),
-        (b'{"a": 1,\n"b": 2}\n', "cannot be read as csv"),
-        (b'""b,""a"; 1 1ba,\ta\n1,2\n', "check the quotation marks"),
-        (b"a" * 200_000 + b",b\n1,2\n", "cannot be read as csv: field larger"),
+        (b'"a,b\n1,2\n', "line 1: a quotation mark that opens here is never closed"),
+        (b'{"a": 1,\n"b": 2}\n', "line 2: text follows a closing quotation mark"),
+        (b'""b,""a"; 1 1ba,\ta\n1,2\n', "text follows a closing quotation mark"),
+        (b"a" * 200_000 + b",b\n1,2\n", "line 1: field larger"),
         (b"y\n1\n2\n", "one column only"),
         (b"x,y\n1,2\n", "one row"),
     ],
