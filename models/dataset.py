@@ -35,6 +35,7 @@ class Dataset:
         classes: labels by code; empty unless the task is classes.
         fingerprint: hash of the values and the meaning of all of the above, as `sealed` computes it.
         notes: what was done to the data on the way in, in plain words.
+        groups: text columns of too many levels to be factors, in the same form, for formulas alone: to group by.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Dataset:
     classes: tuple[str, ...]
     fingerprint: str = ""
     notes: tuple[str, ...] = ()
+    groups: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def n_rows(self) -> int:
@@ -74,6 +76,8 @@ def sealed(dataset: Dataset) -> Dataset:
         "classes": dataset.classes,
         "factors": {name: values.tolist() for name, values in dataset.factors.items()},
     }
+    if dataset.groups:  # what has none keeps the fingerprint that it had before there were any
+        meaning["groups"] = {name: values.tolist() for name, values in dataset.groups.items()}
     hashed = hashlib.sha256(json.dumps(meaning).encode())
     for array in (dataset.numeric, dataset.target):
         if array.dtype.kind == "f":
@@ -100,13 +104,15 @@ class Part(NamedTuple):
         x: (n, d) float64 design: standardised columns, treatment-coded factors, missing-value indicators.
         y: (n,) int64 codes or counts; for real targets float64, standardised by the training part.
         rows: (n,) int64 row numbers in the dataset.
-        factors: the categorical columns as (n,) arrays of str, for formulas.
+        factors: the columns of text as (n,) arrays of str, for formulas; levels that training lacks are as they are.
+        numbers: the numeric columns of a table as (n,) float64 in their own units, for formulas.
     """
 
     x: np.ndarray
     y: np.ndarray
     rows: np.ndarray
     factors: Mapping[str, np.ndarray]
+    numbers: Mapping[str, np.ndarray] = {}
 
 
 @dataclass(frozen=True)

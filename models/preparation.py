@@ -33,7 +33,7 @@ def prepare(dataset: Dataset, partition: Partition) -> Split:
     exist follows from the levels and the missing cells of the whole dataset and from whether a number varies in it,
     never from the target. A column that the training part cannot inform (constant there, a level or a missing cell that
     it lacks) is 0 in all parts, and the notes say so; a level that it lacks reads as the reference. Only columns of a
-    table that are constant in the whole dataset are left out.
+    table that are constant in the whole dataset are left out. What formulas see besides is in `Part`.
 
     Raises:
         DataError: parts too small to train or to score on, a class that cannot be stratified, one class only in a
@@ -53,6 +53,7 @@ def prepare(dataset: Dataset, partition: Partition) -> Split:
             y=(y - location) / scale if dataset.task == "real" else y.astype(np.int64),
             rows=rows,
             factors={name: values[rows] for name, values in design.factors.items()},
+            numbers={name: values[rows] for name, values in design.numbers.items()},
         )
 
     return Split(
@@ -148,6 +149,7 @@ class _Design(NamedTuple):
     x: np.ndarray
     columns: tuple[str, ...]
     factors: Mapping[str, np.ndarray]
+    numbers: Mapping[str, np.ndarray]
     notes: list[str]
 
 
@@ -163,8 +165,8 @@ def _array(dataset: Dataset, train: np.ndarray) -> _Design:
         notes.append("missing values were filled with the training part's median at their place, without indicators")
     columns = _identifiers(dataset.names)
     if scale == 0:
-        return _Design(centred[:, :0], (), {}, notes)
-    return _Design(centred / scale, columns, {}, notes)
+        return _Design(centred[:, :0], (), {}, {}, notes)
+    return _Design(centred / scale, columns, {}, {}, notes)
 
 
 def _table(dataset: Dataset, train: np.ndarray) -> _Design:
@@ -181,18 +183,21 @@ def _table(dataset: Dataset, train: np.ndarray) -> _Design:
                 *dataset.factors,
                 *(f"{name}__{level}" for name, level in dummies),
                 *(f"{name}__missing" for name in with_gaps),
+                *dataset.groups,
             ]
         )
     )
     numeric_names = [next(names) for _ in dataset.names]
     factor_names = {name: next(names) for name in dataset.factors}
+    design_names = [next(names) for _ in (*dummies, *with_gaps)]
 
     varies = np.array([_varies(column) for column in dataset.numeric.T], dtype=bool)
-    numbers, flat = _standardised(dataset.numeric, train)
-    factors = {name: _fill_levels(dataset.factors[name], train) for name in levels}
-    # After filling, only training levels are left, so the least of them is the reference.
-    reference = {name: min(values) for name, values in factors.items()}
-    indicators = [(factors[name] == level) & (level != reference[name]) for name, level in dummies]
+    filled = _impute(dataset.numeric, train)
+    numbers, flat = _standardised(filled, train)
+    factors = {name: _fill_levels(values, train) for name, values in dataset.factors.items()}
+    groups = {name: _fill_levels(values, train) for name, values in dataset.groups.items()}
+    trained = {name: sorted(set(values[train])) for name, values in factors.items()}
+    indicators = [(factors[name] == level) & (level in trained[name][1:]) for name, level in dummies]
     indicators += [gaps[name] & (not gaps[name][train].all()) & gaps[name][train].any() for name in with_gaps]
 
     notes = []
@@ -218,8 +223,10 @@ def _table(dataset: Dataset, train: np.ndarray) -> _Design:
 
     return _Design(
         x=np.column_stack([numbers[:, varies], *indicators]),
-        columns=(*(n for n, v in zip(numeric_names, varies, strict=True) if v), *names),
-        factors={factor_names[name]: values for name, values in factors.items()},
+        columns=(*(n for n, v in zip(numeric_names, varies, strict=True) if v), *design_names),
+        factors={factor_names[name]: values for name, values in factors.items()}
+        | dict(zip(names, groups.values(), strict=True)),
+        numbers={n: column for n, column, v in zip(numeric_names, filled.T, varies, strict=True) if v},
         notes=notes,
     )
 
@@ -239,23 +246,18 @@ def _impute(numeric: np.ndarray, train: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(numeric), [median(column) for column in numeric[train].T], numeric)
 
 
-def _standardised(numeric: np.ndarray, train: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(x - mean) / sd by the imputed training rows, and which columns do not vary there: these become 0."""
-    filled = _impute(numeric, train)
+def _standardised(filled: np.ndarray, train: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(x - mean) / sd by the training rows, and which columns do not vary there: these become 0."""
     sd = filled[train].std(axis=0)
     flat = (np.ptp(filled[train], axis=0) == 0) | (sd == 0)
     return np.where(flat, 0.0, (filled - filled[train].mean(axis=0)) / np.where(flat, 1.0, sd)), flat
 
 
 def _fill_levels(values: np.ndarray, train: np.ndarray) -> np.ndarray:
-    """Missing levels become the most frequent training level, levels that training lacks its first: the reference."""
+    """Missing levels become the most frequent training level."""
     found, counts = np.unique([v for v in values[train] if v is not None], return_counts=True)
-    known = set(found.tolist())
-    if not known:
-        return np.full(len(values), "", dtype=object)
-    frequent, reference = str(found[counts.argmax()]), str(found[0])
-    filled = [frequent if v is None else v if v in known else reference for v in values]
-    return np.array(filled, dtype=object)
+    frequent = str(found[counts.argmax()]) if len(found) else ""
+    return np.array([frequent if v is None else v for v in values], dtype=object)
 
 
 def _identifiers(names: Iterable[str]) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 SCHEMA_VERSION = 4
 MOST_FAULTS = 20  # of a spec that are told
@@ -70,6 +70,15 @@ class Formula(Settings):
 
     kind: Literal["formula"] = "formula"
     formula: Annotated[str, Field(min_length=1)] | None = None
+
+    @field_validator("formula")
+    @classmethod
+    def _allowed(cls, formula: str | None) -> str | None:
+        if formula is not None:
+            from models.glm.grammar import read  # a second to import, and most learners have no formula
+
+            read(formula)
+        return formula
 
 
 class SupportVectors(Settings):

@@ -8,17 +8,10 @@ import numpy as np
 import xarray as xr
 
 from models import propriety
-from models.dataset import Part, Split, listed
-from models.glm.formula import (
-    CLASSES,
-    EXTRAS,
-    SLOPES,
-    additive_model,
-    formula_model,
-    frame,
-    linear_predictor,
-    pymc_model,
-)
+from models.dataset import Part, Split
+from models.glm.design import display, frame, quietly
+from models.glm.formula import EXTRAS, SLOPES, additive_model, formula_model, linear_predictor, pymc_model
+from models.glm.groups import CLASSES, effects_of, new_levels
 from models.glm.sampling import Sampled, SamplingError, sample
 from models.glm.watch import Arrays, Progress
 from models.spec import Flat, Formula, Learner, PyMC
@@ -105,7 +98,10 @@ def _fault(learner: Learner, model: bmb.Model, split: Split) -> str | None:
         if common is None:
             return None
         columns = common.as_dataframe()
-        design, names = columns.to_numpy(float), [propriety.INTERCEPT if c == "Intercept" else str(c) for c in columns]
+        design, names = (
+            columns.to_numpy(float),
+            [propriety.INTERCEPT if c == "Intercept" else display(str(c)) for c in columns],
+        )
     return propriety.fault(design, names, split.train.y, learner.likelihood.kind)
 
 
@@ -155,26 +151,28 @@ def _stated(model: bmb.Model, sampled: Sampled, split: Split, seed: int) -> GLMF
     extra = _extra(draws)
     s = draws.sizes["chain"] * draws.sizes["draw"]
     classes = (CLASSES,) if CLASSES in draws.dims else ()
-    stacked, rows = ("chain", "draw", *classes), ("__obs__", "__variables__")
+    effects = effects_of(terms, draws, seed)
 
     def eta(part: Part) -> np.ndarray:
         data = frame(split, part)
         total: Any = 0.0
         if terms.design.common:
-            total += terms.predict_common(draws, data, False, stacked, rows, {})
-        if terms.design.group:
-            total += terms.predict_group_specific(draws, data, False, stacked, rows, True, seed)
-        return total.transpose("chain", "draw", "__obs__", *classes).values.reshape(s, len(part.y), -1)
+            with quietly():
+                common = terms.predict_common(
+                    draws, data, False, ("chain", "draw", *classes), ("__obs__", "__variables__"), {}
+                )
+            total = common.transpose("chain", "draw", "__obs__", *classes).values.reshape(s, len(part.y), -1)
+        return sum((effect.eta(data) for effect in effects), start=total)
 
     return GLMFit(
         theta=None,
         eta=eta,
         extra=extra.reshape(s, -1),
-        posterior=_tree(draws, sampled.stats),
+        posterior=_tree(_as_written(draws), sampled.stats),
         n_parameters=sum(start.size for start in pymc_model(model).initial_point().values()),
         compile_seconds=sampled.compile_seconds,
         sample_seconds=sampled.sample_seconds,
-        warnings=_new_levels(terms, split),
+        warnings=new_levels(terms, split),
     )
 
 
@@ -192,16 +190,7 @@ def _tree(draws: xr.Dataset, stats: xr.Dataset) -> xr.DataTree:
     return xr.DataTree.from_dict({"posterior": draws, "sample_stats": stats})
 
 
-def _new_levels(terms: Any, split: Split) -> tuple[str, ...]:
-    """What must be said of grouping levels that the training part lacks."""
-    said = []
-    for term in terms.group_specific_terms.values():
-        name = term.name.split("|")[1]
-        for part in ("validation", "test"):
-            new = set(getattr(split, part).factors.get(name, ())) - set(split.train.factors.get(name, ()))
-            if new:
-                said.append(
-                    f"the {part} part has levels of {name!r} that training lacks ({listed(sorted(new))}): "
-                    f"each draw takes the effect of a known level at random"
-                )
-    return tuple(dict.fromkeys(said))
+def _as_written(draws: xr.Dataset) -> xr.Dataset:
+    """The draws, their terms called as the formula calls them."""
+    names = [*draws.variables, *draws.dims]
+    return draws.rename({str(name): display(str(name)) for name in names if display(str(name)) != name})

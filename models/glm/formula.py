@@ -1,21 +1,20 @@
 """From a formula, or from none, to the Bambi model that a learner means."""
 
-import difflib
-import re
 from typing import Any
 
 import bambi as bmb
-import formulae
 import numpy as np
 import pandas as pd
 import pymc as pm
 import pytensor.tensor as pt
 from bambi.model_components import DistributionalComponent
-from formulae.parser import ParseError
-from formulae.scanner import ScanError
+from formulae.matrices import DesignMatrices
+from formulae.terms import Term
 from scipy.special import expit, logit
 
-from models.dataset import Part, Split, listed
+from models.dataset import Part, Split
+from models.glm.design import NAMESPACE, call_in_empty_namespace, design_of, display, quietly
+from models.glm.grammar import RESPONSE, shown
 from models.spec import Categorical, Flat, Formula, Learner, Likelihood, NegativeBinomial, Normal, SpecError, StudentT
 
 SLOPES = "slope"
@@ -23,11 +22,6 @@ SLOPES = "slope"
 EXTRAS = ("log_sigma", "log_alpha")
 """The families' own parameters."""
 
-CLASSES = "the target_reduced_dim"
-"""The dimension of a categorical model's classes, but for the first."""
-
-# The design's columns are identifiers, so none has this name. Formulae wants it in backticks.
-_RESPONSE = "the target"
 _FAMILIES = {
     "categorical": "categorical",
     "bernoulli": "bernoulli",
@@ -36,10 +30,15 @@ _FAMILIES = {
     "poisson": "poisson",
     "negative-binomial": "negativebinomial",
 }
-# What a formula may call. A spec is data: it must not reach into a module.
-_FUNCTIONS = frozenset(
-    "B C I S T abs bs center exp log log10 log2 poly scale standardize".split()  # noqa: SIM905 - a word list
-)
+
+
+# What Bambi and PyMC call by these names, so that no column of a formula may.
+_OF_THE_MEAN = {"categorical": "p", "bernoulli": "p"}
+_OF_THE_REST = {
+    "gaussian": ("sigma", "log_sigma"),
+    "student-t": ("sigma", "log_sigma", "nu"),
+    "negative-binomial": ("alpha", "log_alpha"),
+}
 
 
 def additive_model(learner: Learner, split: Split) -> bmb.Model:
@@ -53,8 +52,8 @@ def additive_model(learner: Learner, split: Split) -> bmb.Model:
     """
     likelihood, prior = checked(learner)
     model = bmb.Model(
-        f"`{_RESPONSE}` ~ design()",
-        pd.DataFrame({_RESPONSE: _response(likelihood, split.train)}),
+        f"`{RESPONSE}` ~ design()",
+        pd.DataFrame({RESPONSE: _response(likelihood, split.train)}),
         family=_FAMILIES[likelihood.kind],
         link=_link(likelihood),
         priors={
@@ -79,35 +78,29 @@ def formula_model(learner: Learner, split: Split) -> bmb.Model:
     need not have a proper posterior.
 
     Raises:
-        SpecError: a formula that cannot be read or evaluated, or that names an unknown column; see also `checked`.
+        SpecError: a formula that may not or cannot be evaluated (see `design.design_of`); see also `checked`.
     """
     likelihood, prior = checked(learner)
-    assert isinstance(learner.predictor, Formula) and learner.predictor.formula is not None
-    formula = learner.predictor.formula
-    data = frame(split, split.train)
-    _check(formula, list(data.columns))
-    data[_RESPONSE] = _response(likelihood, split.train)
+    text, design = checked_formula(learner, split)
+    data = design.data.assign(**{RESPONSE: _response(likelihood, split.train)})
     try:
-        model = bmb.Model(
-            f"`{_RESPONSE}` ~ {formula}",
-            data,
-            family=_FAMILIES[likelihood.kind],
-            link=_link(likelihood),
-            priors=_extras(likelihood, prior),
-            auto_scale=False,
-            center_predictors=False,
-        )
-    except (ValueError, TypeError, KeyError, NotImplementedError) as error:
-        raise SpecError(f"formula {formula!r} cannot be evaluated: {error}") from None
-    eta = linear_predictor(model)
-    if not eta.terms:
-        raise SpecError(f"formula {formula!r} names no term; the intercept alone is '1'")
-    for term in eta.common_terms.values():
-        if not np.all(np.isfinite(term.data)):
-            raise SpecError(
-                f"formula {formula!r}: term {term.name!r} is not finite in all training rows; "
-                f"numeric columns are standardised, so a logarithm of one fails"
+        with quietly():
+            model = call_in_empty_namespace(
+                bmb.Model,
+                {
+                    "formula": text,
+                    "data": data,
+                    "family": _FAMILIES[likelihood.kind],
+                    "link": _link(likelihood),
+                    "priors": _extras(likelihood, prior),
+                    "auto_scale": False,
+                    "center_predictors": False,
+                    "extra_namespace": NAMESPACE,
+                },
             )
+    except (ValueError, TypeError, KeyError, NotImplementedError) as error:
+        raise SpecError(f"learner {learner.name!r}: the formula cannot be evaluated: {error}") from None
+    eta = linear_predictor(model)
     width = sum(np.atleast_2d(term.data.T).shape[0] for term in eta.common_terms.values())
     tau = bmb.Prior("HalfNormal", sigma=prior.scale if isinstance(prior, Normal) else 1.0)
     group = bmb.Prior("Normal", mu=0.0, sigma=tau)
@@ -115,11 +108,39 @@ def formula_model(learner: Learner, split: Split) -> bmb.Model:
     if eta.intercept_term is not None:
         priors["Intercept"] = _normal(prior, None)
     model.set_priors(priors=priors)
-    try:
-        model.build()
-    except ValueError as error:
-        raise SpecError(f"formula {formula!r}: {error}; rename the column of that name") from None
+    model.build()
     return model
+
+
+def checked_formula(learner: Learner, split: Split) -> tuple[str, DesignMatrices]:
+    """The learner's formula for Bambi and its design of the training part: what can be known before a model is built.
+
+    Raises:
+        SpecError: as `formula_model` does.
+    """
+    assert isinstance(learner.predictor, Formula) and learner.predictor.formula is not None
+    likelihood, _ = checked(learner)
+    formula = learner.predictor.formula
+    text, design = design_of(formula, split)
+    taken = {"Intercept", _OF_THE_MEAN.get(likelihood.kind, "mu"), *_OF_THE_REST.get(likelihood.kind, ())}
+    for name in taken & {term.name for term in design.model.common_terms if isinstance(term, Term)}:
+        raise SpecError(
+            f"formula {shown(formula)} uses {name!r}, which is the name of a parameter of the {likelihood.kind} model: "
+            "rename the column of that name"
+        )
+    if isinstance(likelihood, Categorical) and design.group:
+        _check_groups_of_classes(formula, design)
+    return text, design
+
+
+def _check_groups_of_classes(formula: str, design: DesignMatrices) -> None:
+    """Bambi cannot build these."""
+    for term in design.group.terms.values():
+        if np.ndim(term.expr.data) == 2 and np.shape(term.expr.data)[1] > 1:
+            raise SpecError(
+                f"formula {shown(formula)} has the term {display(term.name)!r}, several columns whose effects differ "
+                "by group; for a categorical likelihood they must be single columns of numbers"
+            )
 
 
 def linear_predictor(model: bmb.Model) -> DistributionalComponent:
@@ -132,15 +153,6 @@ def pymc_model(model: bmb.Model) -> pm.Model:
     """What PyMC samples."""
     assert model.backend is not None and model.backend.model is not None
     return model.backend.model
-
-
-def frame(split: Split, part: Part) -> pd.DataFrame:
-    """The design's columns and the factors of a part, by name; levels that training lacks are missing."""
-    factors = {}
-    for name, values in part.factors.items():
-        known = set(split.train.factors[name])
-        factors[name] = pd.Series([v if v in known else None for v in values], dtype=object)
-    return pd.DataFrame({**dict(zip(split.columns, part.x.T, strict=True)), **factors})
 
 
 def checked(learner: Learner) -> tuple[Likelihood, Normal | Flat]:
@@ -208,24 +220,3 @@ def _extras(likelihood: Likelihood, prior: Normal | Flat) -> dict[str, bmb.Prior
             return {"alpha": positive}
         case _:
             return {}
-
-
-def _check(formula: str, columns: list[str]) -> None:
-    if "~" in formula:
-        raise SpecError(
-            f"formula {formula!r}: write the linear predictor alone, without '~'; the target is the dataset's"
-        )
-    for name in re.findall(r"([^\W\d][\w.]*)\s*\(", formula):
-        if name not in _FUNCTIONS:
-            raise SpecError(f"formula {formula!r} calls {name!r}; it may call {', '.join(sorted(_FUNCTIONS))}")
-    try:
-        names = formulae.model_description(f"`{_RESPONSE}` ~ {formula}").var_names
-    except (ParseError, ScanError, AttributeError, IndexError) as error:  # the last two where a call has no plain name
-        raise SpecError(f"formula {formula!r} cannot be read: {error}") from None
-    unknown = sorted(set(names) - {*columns, _RESPONSE, ""})
-    if unknown:
-        near = difflib.get_close_matches(unknown[0], columns, n=3)
-        raise SpecError(
-            f"formula {formula!r}: unknown column {unknown[0]!r}; "
-            + (f"did you mean {listed(near)}?" if near else f"the columns are {listed(columns, 10)}")
-        )

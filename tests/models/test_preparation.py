@@ -174,13 +174,34 @@ def test_a_level_that_training_lacks_reads_as_the_reference_and_is_noted(level):
     split = prepare(replace(dataset, factors={"color": values}), Partition())
     reference = "green" if level == "blue" else "blue"
     assert split.columns == ("x0", "color__green", "color__red")
-    assert split.test.factors["color"][0] == reference
+    assert split.test.factors["color"][0] == level  # to a formula it is a group like others
     assert split.test.x[0, 1:].tolist() == [0, 0]
     trained = [c for c in ("green", "red") if c not in (level, reference)]
     for name in ("green", "red"):
         expected = split.train.factors["color"] == name if name in trained else np.zeros(60)
         assert np.array_equal(column(split, f"color__{name}"), expected)
     assert any(f"'color={level}': not in the training part" in note for note in split.notes)
+
+
+def test_formulas_see_numbers_in_their_own_units_and_groups_that_the_design_lacks():
+    rng = np.random.default_rng(4)
+    numeric = rng.integers(0, 9, (100, 2)).astype(float)
+    numeric[5, 0] = np.nan
+    groups = {"my site": np.array([f"s{i % 70}" for i in range(100)], dtype=object)}
+    dataset = make(numeric, rng.standard_normal(100), names=("k", "j"))
+    split = prepare(replace(dataset, groups=groups), Partition())
+    assert split.columns == ("k", "j", "k__missing")
+    median = np.nanmedian(numeric[split.train.rows, 0])
+    for part in parts(split):
+        assert np.array_equal(part.numbers["j"], numeric[part.rows, 1])
+        assert np.array_equal(part.numbers["k"], np.where(part.rows == 5, median, numeric[part.rows, 0]))
+        assert part.factors["my_site"].tolist() == groups["my site"][part.rows].tolist()
+
+
+def test_groups_are_a_part_of_the_fingerprint():
+    dataset = make(np.arange(40.0)[:, None], np.arange(40.0))
+    grouped = sealed(replace(dataset, groups={"g": np.array(["a", "b"] * 20, dtype=object)}))
+    assert sealed(replace(dataset, groups={})).fingerprint == dataset.fingerprint != grouped.fingerprint
 
 
 def test_constant_columns_are_left_out_and_noted_and_constant_in_training_ones_are_zero():

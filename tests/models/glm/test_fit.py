@@ -1,6 +1,7 @@
 """GLMs against exact posteriors and long reference runs, and their predictions against the formula by hand."""
 
 import json
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ import scipy.stats as stats
 import xarray as xr
 
 from models.build import model_of
+from models.dataset import Part, Split
 from models.glm.fit import fit_formula, flat_vectors
 from models.spec import Bernoulli, Flat, Formula, Gaussian, Normal
 from tests.models.glm.problems import FAMILIES, assert_moments, learner, random_split, split_of
@@ -114,15 +116,96 @@ def test_formula_for_classes_predicts_against_the_first_class():
     assert list(named["class"].values) == [1, 2, 3]
 
 
-def test_new_level_takes_the_effect_of_a_known_one_and_it_is_said():
+def with_test_groups(split, groups):
+    return replace(split, test=split.test._replace(factors={"g": np.array(groups, object)}))
+
+
+@pytest.mark.parametrize(
+    ("family", "formula"), [("gaussian", "(x0|g)"), ("categorical", "(x0|g)"), ("gaussian", "(h|g)")]
+)
+def test_new_group_has_an_effect_drawn_from_the_prior_of_groups_in_each_draw(family, formula):
+    h = np.array(["u", "v", "v", "u", "u"] * 4, object)
+    split = random_split(family, n=20, factors={"g": np.array(["a", "b"] * 10, object), "h": h})
+    test = split.test._replace(factors={"g": np.array(["z", "w", "z", *["b", "a"] * 8, "b"], object), "h": h})
+    split = replace(split, test=test)
+    got = fit(learner(FAMILIES[family][0], formula, warmup=30, draws=300), split)
+    named = got.posterior["posterior"]
+    draws = {name: named[name].values.reshape(600, *named[name].shape[2:]) for name in named}
+    eta = got.eta(split.test)
+    np.testing.assert_array_equal(eta, got.eta(split.test))
+    # What is left of a new row without the intercept, in units of its prior's scale, is N(0, 1).
+    x = split.test.x[:, 0]
+    for row in range(3):
+        variance = draws["1|g_sigma"] ** 2
+        if formula == "(h|g)":
+            variance = variance + (h[row] == "v") * draws["h|g_sigma"][:, 0] ** 2
+        else:
+            variance = variance + (draws["x0|g_sigma"] * x[row]) ** 2
+        z = (eta[:, row] - draws["Intercept"].reshape(600, -1)) / np.sqrt(variance.reshape(600, -1))
+        assert stats.kstest(z[:, 0], "norm").pvalue > 0.001
+    effect = eta - draws["Intercept"].reshape(600, 1, -1)
+    if formula == "(x0|g)":
+        # All rows of a group share its effects, and other new groups have others.
+        slope = (effect[:, 0] - effect[:, 2]) / (x[0] - x[2])
+        again = replace(split, test=split.test._replace(x=split.test.x[[2, 1, 0, *range(3, 20)]]))
+        np.testing.assert_allclose(got.eta(again.test)[:, 0] - eta[:, 0], slope * (x[2] - x[0]), rtol=1e-6, atol=1e-9)
+        assert abs(np.corrcoef(effect[:, 0, 0], effect[:, 1, 0])[0, 1]) < 0.5
+    # Known groups have their own.
+    own = named["1|g"].isel(g__factor_dim=1)
+    slope = named["x0|g"] * x[3] if formula == "(x0|g)" else named["h|g"].isel(h__expr_dim=0) * (h[3] == "v")
+    own = own + slope.isel(g__factor_dim=1)
+    np.testing.assert_allclose(effect[:, 3], own.values.reshape(600, -1), rtol=1e-9, atol=1e-9)
+    said = "the test part has groups of 'g' that training lacks ('w', 'z')"
+    assert all(warning.startswith(said) for warning in got.warnings) and len(got.warnings) == 2
+
+
+def test_a_new_site_is_predicted_as_widely_as_sites_differ():
+    rng = np.random.default_rng(0)
+    sites = np.repeat(np.arange(12), 10)
+    effect = rng.normal(0, 3, 12)
+    effect[0] = 5.8  # the reference site is far from the others
+    y = effect[sites] + 0.2 * rng.normal(size=120)
+    x = rng.normal(size=(120, 1))
+    groups = np.array([f"s{i:02d}" for i in sites], object)
+    split = split_of("real", x, y, factors={"g": groups})
+    split = with_test_groups(split, ["new"] * 120)
+    got = fit(learner(Gaussian(), "(1|g)", Normal(scale=3, bias_scale=3), chains=2, warmup=300, draws=500), split)
+    draws = got.eta(split.test)[:, 0, 0]
+    assert abs(draws.mean() - effect.mean()) < 1
+    assert 2 < draws.std() < 6
+
+
+def test_level_of_a_common_term_that_training_lacks_reads_as_the_reference():
     split = random_split("gaussian", n=20, factors={"g": np.array(["a", "b"] * 10, object)})
-    strange = split.test._replace(factors={"g": np.array(["z"] + ["b", "a"] * 9 + ["b"], object)})
-    split = split.__class__(**{**split.__dict__, "test": strange})
-    got = fit(learner(Gaussian(), "(1|g)", warmup=20, draws=10), split)
+    split = with_test_groups(split, ["z", *["b", "a"] * 9, "b"])
+    got = fit(learner(Gaussian(), "g", warmup=10, draws=10), split)
+    np.testing.assert_allclose(got.eta(split.test)[:, 0, 0], got.posterior["posterior"]["Intercept"].values.ravel())
     assert "the test part has levels of 'g' that training lacks ('z')" in got.warnings[0]
-    first, *known = np.moveaxis(got.eta(split.test)[:, :, 0], 1, 0)
-    assert np.all(np.isclose(first, known[0]) | np.isclose(first, known[1]))
-    np.testing.assert_array_equal(first, got.eta(split.test)[:, 0, 0])
+
+
+def test_numbers_as_levels_and_in_comparisons_are_those_of_the_data():
+    rng = np.random.default_rng(1)
+    k = np.resize([3.0, 10.0, 2.0], 40)
+    x = ((k - k.mean()) / k.std())[:, None]
+    part = Part(x, rng.normal(size=40), np.arange(40), {}, {"k": k})
+    test = part._replace(numbers={"k": np.where(np.arange(40) == 0, 7.0, k)})
+    split = Split("real", 0, ("k",), None, part, part, test)
+    got = fit(learner(Gaussian(), "C(k) + (1|k) + I(k > 2.5):k", warmup=10, draws=10), split)
+    named = got.posterior["posterior"]
+    assert named["C(k)"].coords["C(k)_dim"].values.tolist() == ["3", "10"]
+    assert named["1|k"].coords["k__factor_dim"].values.tolist() == ["2", "3", "10"]
+    eta = named["Intercept"].values[..., None] + named["I(k > 2.5):k"].values[..., None] * (k > 2.5) * x[:, 0]
+    eta = (
+        eta + np.stack([0 * named["1|k"].values[..., 0], *np.moveaxis(named["C(k)"].values, 2, 0)], 2)[..., k_place(k)]
+    )
+    eta = eta + named["1|k"].values[..., k_place(k)]
+    np.testing.assert_allclose(got.eta(split.train), eta.reshape(20, 40, 1), rtol=1e-9, atol=1e-9)
+    assert any("levels of 'C(k)' that training lacks ('7')" in warning for warning in got.warnings)
+    assert any("groups of 'k' that training lacks ('7')" in warning for warning in got.warnings)
+
+
+def k_place(k):
+    return np.searchsorted([2, 3, 10], k)
 
 
 def reference(folder):
