@@ -22,7 +22,7 @@ class Keskar(Settings):
         epsilon: size of the box; the paper's are 1e-3 and 5e-4.
         subspace: dimension of the random subspaces, 100 in the paper; None takes all parameters.
         draws: random subspaces that the mean is taken over.
-        steps: evaluations of each ascent at most; `restarts` random starts, `tolerance` of convergence: see
+        steps: evaluations of each ascent at most; `restarts` random starts at most, `tolerance` of convergence: see
             `ascent.largest_rise`.
     """
 
@@ -30,8 +30,8 @@ class Keskar(Settings):
     subspace: Count | None = None
     draws: Annotated[int, Field(ge=2)] = 5
     steps: Count = 200
-    restarts: Count = 5
-    tolerance: Positive = 1e-4
+    restarts: Count = 40
+    tolerance: Positive = 1e-5
 
 
 def keskar_sharpness(point: Point, settings: Keskar) -> Estimate:
@@ -44,7 +44,8 @@ def keskar_sharpness(point: Point, settings: Keskar) -> Estimate:
 
     A is the identity, or a p x m matrix of independent N(0, 1) entries (the paper says "randomly generated"); then the
     value is the mean of phi over `draws` matrices, with its standard error. The maximum is a lower bound, by projected
-    ascent to convergence; the paper stops L-BFGS-B after 10 iterations. Memory: one matrix A at a time.
+    ascent until two starts at least found it; the paper stops L-BFGS-B after 10 iterations. Memory: one matrix A at a
+    time.
 
     Raises:
         NotApplicableError: a density, or a subspace no smaller than the whole space.
@@ -78,7 +79,7 @@ def keskar_sharpness(point: Point, settings: Keskar) -> Estimate:
 
     if m is None:
         found = over(jnp.abs(theta) + 1, lambda z: z, point.key)
-        return Estimate(scale * found.value, jnp.zeros_like(scale), 1 + found.n_gradients)
+        return Estimate(scale * found.value, scale * found.error, 1 + found.n_gradients)
 
     def of_draw(key: PRNGKeyArray) -> Rise:
         matrix_key, ascent_key = jax.random.split(key)

@@ -43,8 +43,8 @@ class WorstL2(Step):
     """The radius `rho` as for SAM's step; `steps`, `restarts` and `tolerance`: see `ascent.largest_rise`."""
 
     steps: Count = 200
-    restarts: Count = 5
-    tolerance: Positive = 1e-4
+    restarts: Count = 40
+    tolerance: Positive = 1e-5
 
 
 class AdaptiveWorstL2(WorstL2):
@@ -137,8 +137,8 @@ def worst_case(point: Point, settings: WorstL2, *, adaptive: bool, norm: Norm) -
     """A lower bound of max_{|u| <= rho} L(theta + T u) - L(theta), in nats, by projected ascent from several starts.
 
     Foret et al. (2021, section 2), Kwon et al. (2021, definition 2) and Andriushchenko et al. (2023, section 3).
-    The value is the best that was found, exact to the ascent's tolerance if no start missed the highest maximum, and to
-    the rounding of L.
+    The value is the best that was found, by two starts at least, exact to the ascent's tolerance if no start missed the
+    highest maximum, and to the rounding of L. Its error tells how the starts' ends scatter: `restarts.spread`.
     """
     found = largest_rise(
         perturbed(point, settings, adaptive=adaptive),
@@ -150,7 +150,7 @@ def worst_case(point: Point, settings: WorstL2, *, adaptive: bool, norm: Norm) -
         restarts=settings.restarts,
         tolerance=settings.tolerance,
     )
-    return Estimate(found.value, jnp.zeros_like(found.value), found.n_gradients)
+    return Estimate(found.value, found.error, found.n_gradients)
 
 
 def average_case(point: Point, settings: Average, *, adaptive: bool) -> Estimate:

@@ -40,7 +40,7 @@ def test_over_all_parameters_it_is_the_best_corner(name, epsilon):
     ((found,),) = measure([point], ask("keskar_sharpness", epsilon=epsilon, restarts=20))
     exact = over_corners(point, epsilon, np.eye(point.theta.size))
     np.testing.assert_allclose(found.value, exact, rtol=1e-9)
-    assert found.standard_error == 0.0
+    assert found.standard_error < 1e-3 * exact
 
 
 def test_in_a_subspace_it_is_the_mean_over_the_drawn_boxes():
