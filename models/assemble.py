@@ -1,6 +1,6 @@
 """From parameters to a run's result: predictions, scores, diagnostics and geometry, the same for every kind."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array
 
 from models import cautions, propriety
-from models.dataset import Part
+from models.dataset import Part, Split
 from models.diagnostics import diagnose
 from models.draws import PosteriorDraws, to_datatree
 from models.evaluate import PARTS, evaluate, predict_parts
@@ -17,12 +17,15 @@ from models.likelihoods import Family
 from models.measuring import points_of, spaced, take
 from models.posterior import Model
 from models.predictive import Predictive, eta_of_draws
-from models.result import Measure, PartName, RunResult
+from models.result import Measure, Metric, PartName, RunResult
 from models.run import Run
 
 # What is measured with every fit; anything else can be measured later, at what was stored.
 CURVATURE = (ask("hessian_top_eigenvalue"), ask("hessian_trace"))
 DIMENSION = ask("effective_dimension")
+
+EXACT = 1e-6
+"""RMSE in standard deviations of the target, below which it is said to be predicted exactly."""
 
 
 class Sampled(NamedTuple):
@@ -165,7 +168,9 @@ def _measure(run: Run, thetas: Array | np.ndarray, draws: Sequence[int], asks: S
     return take(run, points_of(run, thetas, draws), draws, asks).geometry
 
 
-def _result(run: Run, predictives: Mapping[PartName, Predictive], **fields: object) -> RunResult:
+def _result(
+    run: Run, predictives: Mapping[PartName, Predictive], warnings: tuple[str, ...] = (), **fields: object
+) -> RunResult:
     evaluation = evaluate(predictives, run.split)
     return RunResult(
         run_key=run.request.run_key,
@@ -176,12 +181,21 @@ def _result(run: Run, predictives: Mapping[PartName, Predictive], **fields: obje
         metrics=evaluation.metrics,
         pointwise=evaluation.pointwise,
         predictions=evaluation.predictions,
+        warnings=(*warnings, *run.split.far, *_exact(evaluation.metrics, run.split)),
         **fields,  # type: ignore[arg-type]
     )
 
 
 def _improper(cause: str | None) -> tuple[str, ...]:
     return () if cause is None else (f"{cause}: {propriety.REMEDY}",)
+
+
+def _exact(metrics: Sequence[Metric], split: Split) -> Iterator[str]:
+    """A target that is known to float32's last digits was computed from the columns, more likely than measured."""
+    for metric in metrics:
+        judged = split.task == "real" and (metric.part, metric.metric) == ("test", "rmse")
+        if judged and metric.value <= EXACT * split.scale:
+            yield "predicts the target to within rounding: it is a function of the columns, so was it computed?"
 
 
 def _not_finite(predictives: Mapping[PartName, Predictive]) -> str | None:

@@ -120,7 +120,7 @@ class Split:
     """Train, validation and test parts that share one preparation, learned from the training part alone.
 
     Real targets are standardised: target = `location` + `scale` * y. `columns` name the design's d columns, each a
-    valid Python identifier, so that a formula can use them.
+    valid Python identifier, so that a formula can use them. `far` tells of test rows that are far from training.
     """
 
     task: Task
@@ -133,3 +133,4 @@ class Split:
     location: float = 0.0
     scale: float = 1.0
     notes: tuple[str, ...] = field(default=())
+    far: tuple[str, ...] = ()

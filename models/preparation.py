@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.model_selection import train_test_split
 
 from models.dataset import DataError, Dataset, Part, Partition, Split, listed
+from models.extrapolation import far_rows
 
 PARTS = ("train", "validation", "test")
 
@@ -67,6 +68,7 @@ def prepare(dataset: Dataset, partition: Partition) -> Split:
         location=location,
         scale=scale,
         notes=tuple(design.notes),
+        far=far_rows(dataset, rows[0], rows[2]),
     )
 
 

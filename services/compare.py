@@ -75,7 +75,10 @@ def _document(plan: Plan, summary: Summary, outcome: Outcome) -> Document:
         learners=summary.learners,
         comparisons=summary.comparisons,
         verdict=summary.verdict,
-        warnings=gather_warnings(summary.learners, [note for note in dataset.notes if note.startswith("LEAK")]),
+        warnings=gather_warnings(
+            summary.learners,
+            [*summary.warnings, *(note for note in dataset.notes if note.startswith("LEAK"))],
+        ),
         fitted=outcome.fitted,
         reused=outcome.reused,
         invocation=Invocation(
@@ -100,7 +103,7 @@ def _keep(writer: Writer, plan: Plan, summary: Summary) -> None:
             "sweep": plan.sweep.name,
             "dataset": part.dataset.name,
             "fingerprint": part.dataset.fingerprint,
-            **c.model_dump(),
+            **c.model_dump(include=SCHEMAS["comparisons"].keys()),
         }
         for c in summary.comparisons
     ]

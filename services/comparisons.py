@@ -95,7 +95,7 @@ def _document(sweep: Sweep, dataset: str, fingerprint: str, chosen: pl.DataFrame
         learners=summary.learners,
         comparisons=summary.comparisons,
         verdict=summary.verdict,
-        warnings=gather_warnings(summary.learners, others),
+        warnings=gather_warnings(summary.learners, [*summary.warnings, *others]),
         fitted=0,
         reused=len(rows.runs),
         invocation=Invocation(

@@ -126,6 +126,23 @@ class RunCounts(Record):
     failed: Amount = 0
 
 
+class SplitCounts(Record):
+    """On how many of the comparison's splits a learner can be judged."""
+
+    finished: Amount
+    """Splits on which all of its runs finished."""
+    asked: Amount
+    """Splits of the comparison."""
+
+    @property
+    def partial(self) -> bool:
+        """Whether it is missing somewhere, so that its means are over other splits than those of the others."""
+        return self.finished < self.asked
+
+    def __str__(self) -> str:
+        return f"{self.finished} of {self.asked} split{'' if self.asked == 1 else 's'}"
+
+
 class LearnerResult(Record):
     """What is known about one learner on this dataset."""
 
@@ -143,6 +160,9 @@ class LearnerResult(Record):
     seconds: Number
     """Wall-clock seconds of all of the learner's runs together, whether fitted now or reused."""
     runs: RunCounts
+    splits: SplitCounts
+    """Where a split is missing, scores are means over those that did finish, and the learner ranks below those that
+    finished on more."""
     warnings: tuple[str, ...] = ()
     """Warnings about this learner, in plain words and without its name."""
 
@@ -169,6 +189,8 @@ class Comparison(Record):
     """Two-sided p-value of no difference."""
     p_adjusted: Probability = None
     """`p_value` after Holm's correction for all pairs by this metric."""
+    n_splits: Amount
+    """Splits on which both have a score; all others have no say."""
     rope: Number = None
     """Half-width of the region of practical equivalence, in the metric's units."""
     outcome: Literal["better", "worse", "equivalent", "not shown"]
@@ -219,7 +241,9 @@ class Invocation(Record):
 
 
 class Document(Record):
-    """One comparison. `learners` are sorted by test log score, the best first and those without a score last."""
+    """One comparison. `learners` are sorted by test log score, the best first. Those without a score come last, and a
+    learner that did not finish on all splits comes after those that finished on more, whatever its score.
+    """
 
     schema_version: Literal[1] = DOCUMENT_VERSION
     dataset: DatasetFacts
@@ -244,7 +268,7 @@ class Document(Record):
 
     @property
     def best(self) -> LearnerResult | None:
-        """The learner with the highest test log score; None where no learner has one."""
+        """The first of the learners, unless it has no test log score: None where no learner has one."""
         if not self.learners or self.learners[0].parts.test.log_score.value is None:
             return None
         return self.learners[0]
@@ -261,11 +285,16 @@ class Document(Record):
         return tuple(dict.fromkeys(c.metric for c in self.comparisons))
 
 
-def _rank(learner: LearnerResult) -> tuple[float, str]:
+def _rank(learner: LearnerResult) -> tuple[bool, float, float, str]:
     score = learner.parts.test.log_score.value
-    return (math.inf if score is None else -score, learner.name)
+    share = learner.splits.finished / max(learner.splits.asked, 1)
+    return (score is None, -share, 0.0 if score is None else -score, learner.name)
 
 
 def gather_warnings(learners: Iterable[LearnerResult], others: Iterable[str] = ()) -> tuple[str, ...]:
-    """A document's `warnings`: the learners' own, each after its name, then those about the comparison as a whole."""
-    return (*(f"{each.name}: {text}" for each in learners for text in each.warnings), *others)
+    """A document's `warnings`: each after the names of the learners that have it, then those about the whole."""
+    who: dict[str, list[str]] = {}
+    for each in learners:
+        for text in each.warnings:
+            who.setdefault(text, []).append(each.name)
+    return (*(f"{', '.join(names)}: {text}" for text, names in who.items()), *others)

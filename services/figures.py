@@ -117,10 +117,18 @@ def figures(document: Document, evidence: Evidence, names: Sequence[str] = ()) -
 
 
 def scores_frame(document: Document) -> pl.DataFrame:
-    """Test log score of each learner that has one: learner, kind, value, standard_error."""
+    """Test log score of each learner that has one: learner, kind, value, standard_error, splits."""
     scored = [(each, each.parts.test.log_score) for each in document.learners]
-    rows = [(each.name, each.kind, s.value, s.standard_error) for each, s in scored if s.value is not None]
-    schema = {"learner": pl.String, "kind": pl.String, "value": pl.Float64, "standard_error": pl.Float64}
+    rows = [
+        (each.name, each.kind, s.value, s.standard_error, str(each.splits)) for each, s in scored if s.value is not None
+    ]
+    schema = {
+        "learner": pl.String,
+        "kind": pl.String,
+        "value": pl.Float64,
+        "standard_error": pl.Float64,
+        "splits": pl.String,
+    }
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 
@@ -132,7 +140,7 @@ def score_chart(scores: pl.DataFrame, names: Sequence[str]) -> alt.TopLevelMixin
     base = alt.Chart(inline(frame)).encode(
         y=alt.Y("learner:N", sort=scores["learner"].to_list(), title=None, axis=name_axis()),
         color=colour(names, legend=False),
-        tooltip=tips("learner:N", "kind:N", "value:Q", "standard_error:Q"),
+        tooltip=tips("learner:N", "kind:N", "value:Q", "standard_error:Q", "splits:N"),
     )
     x = partial(alt.X, title="test log score (nats per row)", scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=6))
     return alt.layer(

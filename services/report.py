@@ -9,7 +9,15 @@ from markupsafe import Markup
 from services import page
 from services.document import Comparison, Curvature, Document, Estimate
 from services.figures import Evidence, figures
-from services.formatting import METRIC_WORDS, format_estimate, format_number, format_p_value, format_seconds
+from services.formatting import (
+    METRIC_WORDS,
+    format_ess,
+    format_estimate,
+    format_number,
+    format_p_value,
+    format_r_hat,
+    format_seconds,
+)
 
 
 def write_report(document: Document, evidence: Evidence, path: Path) -> None:
@@ -34,6 +42,8 @@ def filters() -> dict[str, Callable[..., Any]]:
         "seconds": format_seconds,
         "difference": _difference,
         "p_value": format_p_value,
+        "r_hat": format_r_hat,
+        "ess": format_ess,
         "metric": lambda name: METRIC_WORDS.get(name, name),
     }
 

@@ -1,8 +1,8 @@
 """From stored runs to one comparison: estimates for each learner, all pairs, the verdict and every warning."""
 
-import re
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, get_args
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
+from typing import NamedTuple, get_args
 
 import numpy as np
 import polars as pl
@@ -11,11 +11,14 @@ from models.comparison.correlation import flatness_sentence, rank_correlation
 from models.comparison.criteria import criterion, paired_row_error
 from models.comparison.estimate import Estimate as Found
 from models.comparison.estimate import estimate
+from models.comparison.influence import Decisive, decisive_rows, influence_sentence
 from models.comparison.ranking import Comparison as Ranked
 from models.comparison.ranking import compare_all
-from models.comparison.verdict import Trust, verdict
+from models.comparison.verdict import Splits, Trust, verdict
+from models.extrapolation import told_of
 from models.result import Status
 from models.spec import Kind, Task
+from services.cautions import cautions_of
 from services.document import (
     NOT_AVAILABLE,
     Comparison,
@@ -28,13 +31,18 @@ from services.document import (
     Posterior,
     RunCounts,
     Scores,
+    SplitCounts,
 )
+from services.formatting import METRIC_WORDS
 from services.store import Store
 
 CURVATURES = ("hessian_top_eigenvalue", "hessian_trace")
 EFFECTIVE: Mapping[str, str] = {"p_loo": "p_loo", "effective_dimension": "laplace"}
 CONVERGED = pl.col("status") == "converged"
 SECOND_METRIC: Mapping[Task, str] = {"classes": "accuracy", "real": "rmse", "count": "rmse"}
+
+
+RowScores = dict[str, dict[tuple[int, int], tuple[np.ndarray, np.ndarray]]]
 
 
 class Rows(NamedTuple):
@@ -55,6 +63,8 @@ class Summary(NamedTuple):
     learners: tuple[LearnerResult, ...]
     comparisons: tuple[Comparison, ...]
     verdict: str
+    warnings: tuple[str, ...] = ()
+    """About the comparison as a whole."""
 
 
 def collect(store: Store, run_keys: Sequence[str]) -> Rows:
@@ -75,20 +85,23 @@ def summarise(rows: Rows, names: Sequence[str], task: Task) -> Summary:
     finished = rows.metrics["run_key"].n_unique() > 0
     sizes = _sizes(rows.metrics) if finished else {"train": 2, "validation": 2, "test": 2}
     learners = tuple(_learner(rows.runs.filter(learner=name), rows, name, task, sizes) for name in names)
-    ranked = {
-        metric: _compare(rows, names, metric, sizes) if finished else ()
-        for metric in ("log_score", SECOND_METRIC[task])
-    }
+    ranked: dict[str, tuple[Ranked, ...]] = {}
+    decisive: dict[str, list[Decisive]] = {}
+    for metric in ("log_score", SECOND_METRIC[task]):
+        scores = _row_scores(rows, metric)
+        ranked[metric] = _compare(rows, names, metric, scores, sizes) if finished else ()
+        decisive[metric] = [] if metric == "accuracy" else _decisive(ranked[metric], scores, sizes["train"], metric)
     estimates = {name: _score(rows.metrics.filter(learner=name), "test", "log_score", sizes) for name in names}
     trust = {
         each.name: _trust(each, rows.runs.filter(learner=each.name), rows.metrics.filter(learner=each.name), sizes)
         for each in learners
     }
-    said = verdict(ranked["log_score"], estimates, trust)
+    said = verdict(ranked["log_score"], estimates, trust, decisive=decisive["log_score"])
     if flatness := _flatness(rows, sizes):
         said = f"{said} {flatness}"
     comparisons = tuple(Comparison(**c._asdict(), shown=c.shown) for metric in ranked.values() for c in metric)
-    return Summary(learners, comparisons, said)
+    warnings = (*_partial(learners), *_influences(rows.runs, ranked, decisive))
+    return Summary(learners, comparisons, said, warnings)
 
 
 def _sizes(metrics: pl.DataFrame) -> dict[str, int]:
@@ -198,30 +211,27 @@ def _learner(runs: pl.DataFrame, rows: Rows, name: str, task: Task, sizes: Mappi
         posterior=_posterior(runs),
         seconds=sum(runs["wall_seconds"].to_list()),
         runs=RunCounts(**{status: counts.get(status, 0) for status in get_args(Status)}),
-        warnings=_warnings(runs),
+        splits=_splits(runs, rows.runs),
+        warnings=cautions_of(runs),
     )
 
 
-def _warnings(runs: pl.DataFrame) -> tuple[str, ...]:
-    """Each warning once: alike ones of several runs are told by the first, with how many runs say so."""
-    by_run = [_texts(row) for row in runs.iter_rows(named=True)]
-    if len(by_run) == 1:
-        return tuple(dict.fromkeys(by_run[0]))
-    alike: dict[str, dict[int, list[str]]] = {}
-    for i, texts in enumerate(by_run):
-        for text in texts:
-            alike.setdefault(re.sub(r"\d[\d.,]*", "#", text), {}).setdefault(i, []).append(text)
-    told = []
-    for saying in alike.values():
-        texts = [text for each in saying.values() for text in each]
-        told.append(f"{len(saying)} of {len(by_run)} runs{', such as' if len(set(texts)) > 1 else ''}: {texts[0]}")
-    return tuple(told)
+def _partial(learners: Sequence[LearnerResult]) -> Iterator[str]:
+    """What it means that a learner lacks splits."""
+    for each in learners:
+        if each.splits.partial and each.runs.finished:
+            yield (
+                f"{each.name} finished on {each.splits}: its scores are of the runs that finished, it ranks below the "
+                "learners that finished on more splits, and pairs are compared on the splits that both have"
+            )
 
 
-def _texts(run: Mapping[str, Any]) -> list[str]:
-    """What a run's row warns of, its failure among it."""
-    ended = [] if run["status"] == "finished" else [f"{run['status']}: {run['error']}"]
-    return [*(run["warnings"] or []), *ended]
+def _splits(runs: pl.DataFrame, every: pl.DataFrame) -> SplitCounts:
+    """A split counts where none of the learner's runs there ended in another way, or is still to come."""
+    seeds = every.select("split", "seed").unique().group_by("split").len("seeds")
+    ended = runs.filter(status="finished").group_by("split").len("ended")
+    whole = seeds.join(ended, on="split").filter(pl.col("ended") >= pl.col("seeds"))
+    return SplitCounts(finished=len(whole), asked=len(seeds))
 
 
 def _trust(learner: LearnerResult, runs: pl.DataFrame, metrics: pl.DataFrame, sizes: Mapping[str, int]) -> Trust:
@@ -232,12 +242,25 @@ def _trust(learner: LearnerResult, runs: pl.DataFrame, metrics: pl.DataFrame, si
         posterior=posterior is not None,
         calibration_error=_score(metrics, "test", "calibration_error", sizes),
         improper=runs["improper"].drop_nulls().first(),
+        splits=Splits(learner.splits.finished, learner.splits.asked),
         warnings=learner.warnings,
         **facts,
     )
 
 
-def _compare(rows: Rows, names: Sequence[str], metric: str, sizes: Mapping[str, int]) -> tuple[Ranked, ...]:
+def _row_scores(rows: Rows, metric: str) -> RowScores:
+    """The test rows' own scores, of which `metric` is a mean, by learner, split and seed."""
+    column = criterion(metric).rows
+    found: RowScores = {}
+    for (learner, split, seed), frame in rows.pointwise.group_by("learner", "split", "seed", maintain_order=True):
+        of = frame["row"].to_numpy(), frame[column].to_numpy()
+        found.setdefault(str(learner), {})[int(split), int(seed)] = of  # pyright: ignore[reportArgumentType] - numbers
+    return found
+
+
+def _compare(
+    rows: Rows, names: Sequence[str], metric: str, scores: RowScores, sizes: Mapping[str, int]
+) -> tuple[Ranked, ...]:
     """All pairs by one metric, paired on the test rows of runs with the same split and seed."""
     finished = [n for n in names if not rows.metrics.filter(learner=n).is_empty()]
     tests = rows.metrics.filter(part="test", metric=metric)
@@ -246,23 +269,37 @@ def _compare(rows: Rows, names: Sequence[str], metric: str, sizes: Mapping[str, 
         name: _grid(index.join(tests.filter(learner=name), on=["split", "seed"], how="left"), "value")
         for name in finished
     }
-    column = criterion(metric).rows
-    scores = {
-        (learner, split, seed): frame[column].to_numpy()
-        for (learner, split, seed), frame in rows.pointwise.group_by("learner", "split", "seed", maintain_order=True)
-    }
     splits, seeds = index["split"].unique().sort().to_list(), index["seed"].unique().sort().to_list()
-    errors = {}
-    for i, a in enumerate(finished):
-        for b in finished[i + 1 :]:
-            errors[a, b] = np.array(
-                [[_row_error(scores.get((a, j, s)), scores.get((b, j, s)), metric) for s in seeds] for j in splits]
-            )
+
+    def row_error(a: str, b: str, key: tuple[int, int]) -> float:
+        of_a, of_b = scores.get(a, {}).get(key), scores.get(b, {}).get(key)
+        return np.nan if of_a is None or of_b is None else paired_row_error(of_a[1], of_b[1], metric)
+
+    errors = {
+        (a, b): np.array([[row_error(a, b, (j, s)) for s in seeds] for j in splits])
+        for a, b in combinations(finished, 2)
+    }
     return compare_all(values, errors, sizes["train"], sizes["test"], metric)
 
 
-def _row_error(a: np.ndarray | None, b: np.ndarray | None, metric: str) -> float:
-    return np.nan if a is None or b is None else paired_row_error(a.astype(float), b.astype(float), metric)
+def _decisive(pairs: Sequence[Ranked], scores: RowScores, n_train: int, metric: str) -> list[Decisive]:
+    found = (decisive_rows(c.a, c.b, scores[c.a], scores[c.b], n_train, metric) for c in pairs)
+    return [each for each in found if each is not None]
+
+
+def _influences(
+    runs: pl.DataFrame, ranked: Mapping[str, Sequence[Ranked]], decisive: Mapping[str, Sequence[Decisive]]
+) -> Iterator[str]:
+    """One sentence for each metric and each row or two that make a difference, with the pair that has the largest."""
+    texts = [text for row in runs["warnings"].drop_nulls() for text in row]
+    about = dict(found for text in texts if (found := told_of(text)))
+    for metric, found in decisive.items():
+        pairs = {(c.a, c.b): (c.difference, c.standard_error) for c in ranked[metric]}
+        groups: dict[tuple[int, ...], list[Decisive]] = {}
+        for each in sorted(found, key=lambda d: -abs(pairs[d.a, d.b][0])):
+            groups.setdefault(tuple(sorted(each.rows)), []).append(each)
+        for first, *others in groups.values():
+            yield influence_sentence(first, pairs[first.a, first.b], METRIC_WORDS[metric], about, len(others))
 
 
 def _flatness(rows: Rows, sizes: Mapping[str, int]) -> str | None:

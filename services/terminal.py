@@ -15,10 +15,12 @@ from services.document import Comparison, Curvature, Document, Estimate, Learner
 from services.formatting import (
     METRIC_WORDS,
     MISSING,
+    format_ess,
     format_estimate,
     format_number,
     format_p_value,
     format_probability,
+    format_r_hat,
     format_seconds,
     printable,
 )
@@ -73,11 +75,12 @@ def comparison_tables(document: Document, console: Console) -> list[Table]:
     if document.best is None:
         return []
     best = document.best.name
+    on = [_COMMON_SPLITS] if any(c.n_splits < document.best.splits.asked for c in document.comparisons) else []
     tables = []
     for metric in document.compared_metrics:
         title = f"Test {METRIC_WORDS.get(metric, metric)} minus that of {best}, paired on the same rows and splits"
         if pairs := document.against(best, metric):
-            tables += stack(title, _COMPARISON_COLUMNS, pairs, console)
+            tables += stack(title, [*_COMPARISON_COLUMNS, *on], pairs, console)
     return tables
 
 
@@ -86,7 +89,7 @@ def _learner_columns(document: Document) -> list[Column]:
     columns = [
         Column(
             Cell("learner", "kind"),
-            lambda row: Cell(printable(row.name), row.kind if row.runs.finished else "no finished run"),
+            lambda row: Cell(printable(row.name), _standing(row)),
         ),
         Column(Cell("test log", "score"), lambda row: _estimate(row.parts.test.log_score)),
         Column(
@@ -102,6 +105,12 @@ def _learner_columns(document: Document) -> list[Column]:
     if any(row.posterior for row in document.learners):
         columns.append(Column(Cell("R-hat", "ESS"), _posterior))
     return [*columns, Column(Cell("time"), lambda row: Cell(format_seconds(row.seconds)))]
+
+
+def _standing(row: LearnerResult) -> str:
+    if not row.runs.finished:
+        return "no finished run"
+    return f"{row.kind}, {row.splits}" if row.splits.partial else row.kind
 
 
 def _estimate(estimate: Estimate | None) -> Cell:
@@ -127,7 +136,7 @@ def _posterior(row: LearnerResult) -> Cell:
     if row.posterior is None:
         return Cell("")
     r_hat, ess = row.posterior.r_hat_max, row.posterior.ess_min
-    return Cell(MISSING if r_hat is None else f"{r_hat:.3f}", MISSING if ess is None else f"{ess:,.0f}")
+    return Cell(format_r_hat(r_hat), format_ess(ess))
 
 
 def _notes(document: Document) -> list[str]:
@@ -175,6 +184,9 @@ _COMPARISON_COLUMNS = (
     Column(Cell("adj. p"), lambda pair: Cell(format_p_value(pair.p_adjusted))),
     Column(Cell("outcome"), lambda pair: Cell(pair.outcome)),
 )
+
+
+_COMMON_SPLITS = Column(Cell("common", "splits"), lambda pair: Cell(f"{pair.n_splits}"))
 
 
 def stack(

@@ -19,6 +19,7 @@ class Paired(NamedTuple):
         p_equivalent: probability that they differ by at most the rope.
         p_worse: probability that a predicts worse than b by more than the rope.
         p_value: two-sided, of no difference.
+        n_splits: splits on which both learners have a score; all others have no say.
     """
 
     difference: float
@@ -28,6 +29,7 @@ class Paired(NamedTuple):
     p_equivalent: float
     p_worse: float
     p_value: float
+    n_splits: int
 
 
 def compare_pair(
@@ -88,4 +90,4 @@ def compare_pair(
         p_value = 2 * stats.t.sf(abs(d) / u, found.degrees)
     better, worse = (above, below) if higher_is_better else (below, above)
     within = max(0.0, 1.0 - float(above) - float(below))
-    return Paired(d, u, found.degrees, float(better), within, float(worse), float(p_value))
+    return Paired(d, u, found.degrees, float(better), within, float(worse), float(p_value), found.n_splits)

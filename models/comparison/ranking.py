@@ -16,6 +16,7 @@ class Comparison(NamedTuple):
     """One pair of learners by one score; the numbers are those of `Paired`, for a - b.
 
     Attributes:
+        n_splits: splits on which both learners have a score.
         p_adjusted: `p_value` after Holm's correction for all pairs.
         rope: half-width of the region of practical equivalence that was used.
         outcome: what is shown of a: "better", "worse", "equivalent" or "not shown" (see `compare_all`).
@@ -31,6 +32,7 @@ class Comparison(NamedTuple):
     p_equivalent: float
     p_worse: float
     p_value: float
+    n_splits: int
     p_adjusted: float
     rope: float
     outcome: Outcome

@@ -64,7 +64,11 @@ class Comparison:
         learners = self.document.learners
         width = max((len(each.name) for each in learners), default=0)
         lines = [f"Comparison of {_n(len(learners), 'learner')} on {self.document.dataset.name}"]
-        lines += [f"  {each.name:{width}}  {_said(each.parts.test.log_score)}" for each in learners]
+        lines += [
+            f"  {each.name:{width}}  {_said(each.parts.test.log_score)}"
+            + (f" ({each.splits})" if each.splits.partial else "")
+            for each in learners
+        ]
         lines.append(f"(test log score in nats per row) {self.document.verdict}")
         lines += [f"! {text}" for text in self.document.warnings]
         return "\n".join(map(printable, lines))
@@ -81,7 +85,7 @@ class Comparison:
                 _said(getattr(each.parts.test, second)) if second else "",
                 _said(each.parts.test.calibration_error),
                 _said(each.gap),
-                f"{each.runs.finished} finished" + _others(each),
+                f"{each.runs.finished} finished" + _others(each) + (f": {each.splits}" if each.splits.partial else ""),
             )
             for each in document.learners
         ]
@@ -125,13 +129,14 @@ _TABLE = {
     "ess_min": pl.Float64,
     "divergences": pl.Int64,
     "seconds": pl.Float64,
-    **dict.fromkeys(("finished", "diverged", "stopped", "failed"), pl.Int64),
+    **dict.fromkeys(("finished", "diverged", "stopped", "failed", "splits_finished", "splits_asked"), pl.Int64),
     "warnings": pl.List(pl.String),
 }
 _PAIRS = {
     **dict.fromkeys(("a", "b", "metric"), pl.String),
     **dict.fromkeys(("difference", "standard_error", "degrees", "p_better", "p_equivalent", "p_worse"), pl.Float64),
     **dict.fromkeys(("p_value", "p_adjusted", "rope"), pl.Float64),
+    "n_splits": pl.Int64,
     "outcome": pl.String,
     "shown": pl.Boolean,
 }
@@ -152,6 +157,8 @@ def _row(learner: LearnerResult) -> dict[str, object]:
         **judged,
         "seconds": learner.seconds,
         **learner.runs.model_dump(),
+        "splits_finished": learner.splits.finished,
+        "splits_asked": learner.splits.asked,
         "warnings": list(learner.warnings),
     }
 

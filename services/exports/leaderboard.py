@@ -104,12 +104,13 @@ def _entry(estimate: Estimate | None, best: bool) -> Entry:
 
 
 def _shown_best(column: Column, learners: Sequence[LearnerResult], pairs: Sequence[Comparison]) -> str | None:
-    """Who is shown to be better than every other learner that has a score."""
+    """Who is shown to be better than every other learner that has a score; nobody who did not finish on all splits."""
     assert column.metric is not None
     scores = {each.name: found.value for each in learners if (found := column.of(each)) and found.value is not None}
-    if len(scores) < 2:
+    whole = [each.name for each in learners if each.name in scores and not each.splits.partial]
+    if len(scores) < 2 or not whole:
         return None
-    best = (max if criterion(column.metric).higher_is_better else min)(scores, key=lambda name: scores[name] or 0.0)
+    best = (max if criterion(column.metric).higher_is_better else min)(whole, key=lambda name: scores[name] or 0.0)
     mine = [c if c.a == best else c.swapped() for c in pairs if c.metric == column.metric and best in (c.a, c.b)]
     beaten = {c.b for c in mine if c.outcome == "better"}
     return best if beaten >= scores.keys() - {best} else None
@@ -121,7 +122,7 @@ def _marks(learner: LearnerResult) -> tuple[int, ...]:
         facts = learner.posterior.model_dump(include={"r_hat_max", "ess_min", "divergences"})
         if posterior_faults(Trust(kind=learner.kind, posterior=True, **facts)):
             marks.append(_FAULTY)
-    if learner.runs.finished < sum(learner.runs.model_dump().values()):
+    if learner.splits.partial:
         marks.append(_PARTIAL)
     return tuple(marks)
 
@@ -144,7 +145,8 @@ def _notes(documents: Sequence[Document], groups: Sequence[tuple[str, list[Row]]
     meanings = {
         _FAULTY: "Its posterior failed a check (R-hat, effective sample size or divergences): its scores are those of "
         "the draws, not of the posterior.",
-        _PARTIAL: "Not all of its runs finished; the scores are of those that did.",
+        _PARTIAL: "It did not finish on all splits: its scores are of the runs that did, and it ranks below those that "
+        "finished on more.",
     }
     used = {mark for _, rows in groups for row in rows for mark in row.marks}
     chosen = dict.fromkeys(text for document in documents for text in _of_the_whole(document))

@@ -21,6 +21,7 @@ from services.document import (
     Posterior,
     RunCounts,
     Scores,
+    SplitCounts,
     gather_warnings,
 )
 from services.figures import ENERGIES, LOSSES, MEASURES, RANKS, RELIABILITY, Evidence
@@ -148,6 +149,7 @@ def _learner(row, task) -> LearnerResult:
         posterior=_POSTERIORS.get(name),
         seconds=seconds,
         runs=RunCounts(finished=0, diverged=3) if name == "convnet" else RunCounts(finished=3),
+        splits=SplitCounts(finished=0 if name == "convnet" else 3, asked=3),
         warnings=_WARNINGS.get(name, ()),
     )
 
@@ -178,6 +180,7 @@ def _comparison(a: LearnerResult, b: LearnerResult, metric: str) -> Comparison:
         p_value=p_value,
         p_adjusted=p_adjusted,
         rope=rope,
+        n_splits=3,
         outcome="not shown" if not shown else "better" if sign * difference > 0 else "worse",
         shown=shown,
     )

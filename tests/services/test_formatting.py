@@ -1,10 +1,16 @@
+import math
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from services.formatting import (
+    format_ess,
     format_estimate,
     format_number,
     format_p_value,
     format_probability,
+    format_r_hat,
     format_seconds,
     printable,
 )
@@ -24,6 +30,13 @@ from services.formatting import (
         (3.14159, None, ("3.142", "")),
         (0.04999999999999999, 7.9e-18, ("0.05000", "")),  # the mean of equal values: the error is rounding
         (None, 0.1, ("–", "")),
+        (3.23e31, 1.9e30, ("3.23e31", "1.9e30")),  # not 32 digits
+        (4.9e-16, 1.4e-16, ("4.9e-16", "1.4e-16")),
+        (2e29, 1.9e31, ("0", "1.9e31")),  # less than the error's last digit
+        (-500_000.0, 420_000.0, ("-500,000", "420,000")),
+        (1.5e7, 120.0, ("1.5000e7", "1.2e2")),
+        (1e300, math.nan, ("1.000e300", "")),
+        (5e-324, 5e-324, ("4.9e-324", "4.9e-324")),
     ],
 )
 def test_value_and_error_have_matching_digits(value, error, expected):
@@ -41,10 +54,43 @@ def test_value_and_error_have_matching_digits(value, error, expected):
         (0.000251, "0.000251"),
         (1.234e6, "1.23e6"),
         (-2.5e-7, "-2.50e-7"),
+        (3.2e31, "3.20e31"),
+        (math.inf, "inf"),
+        (math.nan, "–"),
     ],
 )
 def test_numbers_keep_three_significant_digits(value, expected):
     assert format_number(value) == expected
+
+
+SIZES = st.floats(1e-300, 1e300).map(lambda x: x) | st.floats(-300, 300).map(lambda power: 10.0**power)
+
+
+@given(SIZES, st.sampled_from([-1, 1]), SIZES | st.floats(1e-6, 1e3))
+@settings(max_examples=300, deadline=None)
+def test_numbers_of_any_size_have_at_most_five_digits_and_are_right_to_them(size, sign, error):
+    value = sign * size
+    number, spread = format_estimate(value, error)
+    for text, digits, exact in ((number, 5, value), (spread, 2, error), (format_number(value), 3, value)):
+        mantissa = text.split("e")[0].replace(",", "").lstrip("-")
+        if "." in mantissa or "e" in text:
+            significant = mantissa.replace(".", "").lstrip("0")
+        else:  # whole numbers below a million are filled up with zeros
+            significant = mantissa.rstrip("0")
+        assert len(text) <= 12
+        assert len(significant) <= digits
+        if text == number and spread:
+            assert abs(float(text.replace(",", "")) - exact) <= max(0.051 * error, 5.1e-5 * size)
+        elif text:
+            assert float(text.replace(",", "")) == pytest.approx(exact, rel=0.051)
+
+
+@pytest.mark.parametrize(
+    ("r_hat", "ess", "expected"),
+    [(1.0104, 399.7, ("1.0104", "399")), (1.312, 4.6, ("1.312", "4")), (1.004, 1234.5, ("1.004", "1,234"))],
+)
+def test_diagnostics_read_on_the_side_of_the_limit_where_they_are(r_hat, ess, expected):
+    assert (format_r_hat(r_hat), format_ess(ess)) == expected
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Summaries of small stores against arithmetic on the numbers that were put in."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -124,6 +126,56 @@ def test_only_runs_that_both_finished_are_paired(tmp_path):
     assert second.seconds == pytest.approx(2 * 2.0 + 1.0)
 
 
+def test_survivor_of_some_splits_is_said_to_be_one_and_ranks_below(tmp_path):
+    """The better net has no predictions on two of five splits."""
+    runs = [(each, result(each, LEVEL["b-other"])) for each in grid(B, 5, 1)]
+    runs += [(each, result(each, LEVEL["a"])) for each in grid(A, 3, 1)]
+    runs += [(each, ended(each, "diverged", "NaN")) for each in (request(A, 3), request(A, 4))]
+    found = summary_of(tmp_path, runs, ["a", "b-other"])
+    survivor, whole = found.learners
+    assert str(survivor.splits) == "3 of 5 splits"
+    assert survivor.splits.partial
+    assert not whole.splits.partial
+    assert {c.n_splits for c in found.comparisons} == {3}
+    assert found.verdict.startswith("b-other")
+    assert "a finished on 3 of 5 splits only, so it ranks below" in found.verdict
+    assert "Use b-other" in found.verdict
+    assert found.warnings[0].startswith("a finished on 3 of 5 splits: ")
+
+
+def test_split_with_one_lost_seed_is_not_finished(tmp_path):
+    runs = [(each, result(each, LEVEL[each.learner.name])) for each in [*grid(A), *grid(B)[1:]]]
+    lost = grid(B)[0]
+    runs.append((lost, ended(lost, "diverged", "NaN")))
+    assert str(summary_of(tmp_path, runs, ["a", "b-other"]).learners[1].splits) == "4 of 5 splits"
+
+
+def test_row_that_makes_the_difference_is_named_with_its_column(tmp_path):
+    about = "row 61 (load = 9,999,999) is 1.0e7 standard deviations from the training rows"
+    runs = []
+    for each in [*grid(A, 5, 1), *grid(B, 5, 1)]:
+        made = result(each, LEVEL[each.learner.name], warnings=(f"{about}: is it a glitch?",))
+        scores = {name: column.copy() for name, column in made.pointwise.items()}
+        if each.learner.name == "a":
+            scores["row"][0] = 60
+            scores["log_score"][0] = -1e6
+            metrics = [
+                m._replace(value=float(scores["log_score"].mean()))
+                if (m.part, m.metric) == ("test", "log_score")
+                else m
+                for m in made.metrics
+            ]
+            made = replace(made, pointwise=scores, metrics=tuple(metrics))
+        else:
+            scores["row"][0] = 60
+            made = replace(made, pointwise=scores)
+        runs.append((each, made))
+    found = summary_of(tmp_path, runs, ["a", "b-other"])
+    (told,) = [text for text in found.warnings if "makes" in text]
+    assert told.startswith(f"{about} and makes nearly all of the difference of a from b-other in log score")
+    assert "look at row 61" in found.verdict
+
+
 def test_learners_without_a_finished_run_are_told_and_not_compared(tmp_path):
     runs = [(each, result(each, LEVEL["a"])) for each in grid(A, 2, 1)]
     runs += [
@@ -175,7 +227,7 @@ def test_alike_warnings_are_told_once_with_how_many_runs_say_so(tmp_path):
     ]
     runs = [(request(A, j), result(request(A, j), warnings=w)) for j, w in enumerate(texts)]
     assert summary_of(tmp_path, runs).learners[0].warnings == (
-        "3 of 3 runs, such as: 3 of 8 draws diverged",
+        "3 of 3 runs: 3 to 12 of 8 draws diverged",
         "3 of 3 runs: always",
         "1 of 3 runs: once",
     )

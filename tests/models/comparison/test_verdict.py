@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from models.comparison.estimate import Estimate
+from models.comparison.influence import Decisive
 from models.comparison.ranking import Comparison
-from models.comparison.verdict import Trust, posterior_faults, verdict
+from models.comparison.verdict import Splits, Trust, posterior_faults, verdict
 
 SOUND = {"posterior": True, "r_hat_max": 1.004, "ess_min": 900.0, "divergences": 0}
 GLM = Trust("glm", **SOUND, calibration_error=Estimate(0.021, 0.004, 5, 1, 4.0))
@@ -19,7 +20,7 @@ def at(value, n_splits=5):
 
 def pair(a, b, difference, outcome, error=0.02, p_worse=0.2):
     equivalent = 0.97 if outcome == "equivalent" else 0.1
-    return Comparison(a, b, "log_score", difference, error, 4.0, 0.1, equivalent, p_worse, 0.5, 0.5, 0.01, outcome)
+    return Comparison(a, b, "log_score", difference, error, 4.0, 0.1, equivalent, p_worse, 0.5, 5, 0.5, 0.01, outcome)
 
 
 def sentences(text):
@@ -31,7 +32,7 @@ def test_equivalent_glm_with_a_sound_posterior_is_preferred():
         [pair("mlp", "glm", 0.001, "equivalent")], {"mlp": at(-0.1), "glm": at(-0.101)}, {"mlp": NET, "glm": GLM}
     )
     assert "mlp (test log score -0.100 ± 0.010) scores best; no difference from it is shown for glm" in text
-    assert "(practically equivalent, within 0.01 nats per row)" in text
+    assert "(practically equivalent, within 0.010 nats per row)" in text
     assert "Prefer glm: it is the simplest of these, and its posterior is readable and passed its checks" in text
     assert "calibration error is 0.0210 ± 0.0040" in text
     assert "The spread of glm can be read as posterior uncertainty." in text
@@ -45,7 +46,7 @@ def test_glm_whose_posterior_failed_is_not_preferred():
     )
     assert "Prefer glm" not in text
     assert "Use mlp for its predictions; it has no posterior" in text
-    assert "Do not read the spread of glm (R-hat 1.20, above 1.01) as posterior uncertainty." in text
+    assert "Do not read the spread of glm (R-hat 1.200, above 1.01) as posterior uncertainty." in text
 
 
 def test_glm_that_probably_matters_worse_is_not_preferred_for_being_simple():
@@ -56,7 +57,10 @@ def test_glm_that_probably_matters_worse_is_not_preferred_for_being_simple():
     )
     assert "Prefer glm" not in text
     assert "Use mlp" in text
-    assert "the difference of glm from mlp is known to ± 0.56 nats per row only, so use more than 5 splits" in text
+    assert (
+        "the difference of glm from mlp has a 95 % interval of 0.56 nats per row to either side, "
+        "so use more than 5 splits" in text
+    )
 
 
 def test_point_estimated_glm_is_preferred_for_predictions_only():
@@ -80,8 +84,8 @@ def test_clear_winner_is_named_with_its_margin_and_error():
 @pytest.mark.parametrize(
     ("error", "said"),
     [
-        (7.9e-18, "its calibration error is 0.05"),  # of equal values: rounding
-        (2e-9, "its calibration error is 0.05 ± 2e-09"),
+        (7.9e-18, "its calibration error is 0.05000"),  # of equal values: rounding
+        (2e-9, "its calibration error is 0.050000 ± 2.0e-9"),
         (0.00021, "its calibration error is 0.05000 ± 0.00021"),
     ],
 )
@@ -108,8 +112,9 @@ def test_lowest_rmse_leads():
 
 def test_failed_net_posterior_is_used_for_predictions_only_and_asks_for_more_draws():
     text = verdict([pair("bnn", "mlp", 0.2, "better")], {"bnn": at(-0.1), "mlp": at(-0.3)}, {"bnn": BNN, "mlp": NET})
-    assert "Use bnn for its predictions only: its posterior failed its checks" in text
-    assert "R-hat 1.31, above 1.01, effective sample size 12, below 400, 3 divergences" in text
+    assert "bnn is not recommended: its posterior failed its checks" in text
+    assert "the first of those that are not ruled out so is mlp." in text
+    assert "R-hat 1.310, above 1.01, effective sample size 12, below 400, 3 divergences" in text
     assert "a larger budget gives the chains that failed their checks more draws" in text
 
 
@@ -156,7 +161,7 @@ def test_verdict_has_two_to_six_sentences_even_when_everything_must_be_said():
     text = verdict(table, estimates, trust)
     assert 2 <= len(sentences(text)) <= 6
     assert (
-        "no difference from it is shown for glm and mlp (glm is practically equivalent, within 0.01 nats per row)"
+        "no difference from it is shown for glm and mlp (glm is practically equivalent, within 0.010 nats per row)"
         in text
     )
     assert "bnn predicts better than svm by 0.500 ± 0.020 and trees by 0.600 ± 0.020 nats per row." in text
@@ -179,3 +184,56 @@ def test_learner_without_facts_and_another_metric_are_refused():
         verdict([], {"glm": at(-0.1)}, {})
     with pytest.raises(ValueError, match="expected the metric 'accuracy', received log_score"):
         verdict([pair("a", "b", 0, "not shown")], {"a": at(0.9), "b": at(0.9)}, {"a": NET, "b": NET}, "accuracy")
+
+
+def test_survivor_of_some_splits_ranks_below_whatever_its_score_and_is_not_preferred():
+    """Of five splits the net lost the two that are hard for everybody."""
+    survivor = NET._replace(splits=Splits(3, 5))
+    text = verdict(
+        [pair("net", "glm", 0.4, "better")._replace(n_splits=3)],
+        {"net": at(-0.1, 3), "glm": at(-0.6)},
+        {"net": survivor, "glm": GLM._replace(splits=Splits(5, 5))},
+    )
+    assert text.startswith(
+        "glm (test log score -0.600 ± 0.010) scores best of those that finished on as many splits. "
+        "net finished on 3 of 5 splits only, so it ranks below (on 3 common splits its log score minus that of glm is "
+        "0.400 ± 0.020: better than glm, which says nothing of the others). Prefer glm"
+    )
+
+
+def test_where_nobody_finished_on_all_splits_the_top_one_says_so():
+    net, glm = NET._replace(splits=Splits(4, 5)), GLM._replace(splits=Splits(3, 5))
+    text = verdict(
+        [pair("glm", "net", 0.1, "not shown")], {"net": at(-0.3, 4), "glm": at(-0.1, 3)}, {"net": net, "glm": glm}
+    )
+    assert text.startswith("net (test log score -0.300 ± 0.010, on 4 of 5 splits only, as no other finished on more)")
+
+
+def test_improper_posterior_is_not_recommended_and_its_cause_and_remedy_are_said():
+    cause = "its prior is flat and the column dose separates the classes"
+    improper = GLM._replace(improper=cause)
+    text = verdict(
+        [pair("glm", "mlp", 0.4, "better")], {"glm": at(0.0), "mlp": at(-0.4)}, {"glm": improper, "mlp": NET}
+    )
+    assert f"glm is not recommended: {cause}; the first of those that are not ruled out so is mlp." in text
+    assert "Next: give glm a proper prior: more draws would not help." in text
+    assert "a larger budget" not in text
+
+
+def test_row_that_makes_the_difference_is_to_be_looked_at_before_more_splits():
+    found = Decisive("glm", "mlp", "log_score", (60,), 0.99, 0.01, 0.02)
+    text = verdict(
+        [pair("glm", "mlp", -5e5, "not shown", error=4.2e5)],
+        {"mlp": at(-0.1), "glm": at(-5e5)},
+        {"mlp": NET, "glm": GLM},
+        decisive=[found],
+    )
+    assert "look at row 61, which makes most of the difference of glm from mlp" in text
+    assert "use more than" not in text
+
+
+@pytest.mark.parametrize("r_hat", [1.0100001, 1.0104, 1.012, 1.05])
+def test_number_that_is_above_its_limit_reads_so(r_hat):
+    (fault,) = posterior_faults(GLM._replace(r_hat_max=r_hat))
+    assert float(fault.split()[1].rstrip(",")) > 1.01
+    assert posterior_faults(GLM._replace(ess_min=399.9)) == ("effective sample size 399, below 400",)

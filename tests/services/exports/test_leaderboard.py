@@ -88,7 +88,7 @@ def test_a_posterior_that_failed_its_checks_and_missing_runs_are_marked() -> Non
     assert "| convnet‡ |" in text
     assert "| glm-bayes |" in text
     assert "† Its posterior failed a check" in text
-    assert "‡ Not all of its runs finished" in text
+    assert "‡ It did not finish on all splits" in text
     sound = digits_document(learners=[e for e in digits_document().learners if e.name == "svm"])
     assert "†" not in render([sound], "s", "markdown")
 
