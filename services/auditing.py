@@ -33,7 +33,7 @@ def audit_sweep(
     )
     datasets = datasets_of(store, sweep, cache)
     rows: list[AuditRow] = []
-    for row in firsts.collect().iter_rows(named=True):
+    for row in store.collect(firsts).iter_rows(named=True):
         (draw, *_), unable = draws_of(row, 1)
         if unable is not None:
             continue

@@ -1,4 +1,4 @@
-"""What is wrong with a store: archives, tables and leftovers, looked at without changing anything."""
+"""What is wrong with a store: archives, tables, sweeps and leftovers, looked at without changing anything."""
 
 from collections.abc import Iterable, Iterator
 from itertools import batched
@@ -7,9 +7,11 @@ from typing import Literal
 import polars as pl
 
 from models.spec import Settings
-from services import bundles, measurements, tables
-from services.archive import names
+from services import bundles, measurements, sweep_files, table_files, tables
+from services.archive import DamagedError, names
+from services.digests import DIGESTS, added, digests
 from services.mending import BATCH, read_all
+from services.rows import stacked
 from services.schemas import INDICES, OWNERS, SCHEMAS
 from services.storage import Storage
 
@@ -20,14 +22,14 @@ Kind = Literal[
     "not in the tables yet",
     "rows missing",
     "rows doubled",
+    "rows changed",
     "rows of nothing stored",
+    "sweep damaged",
     "leftover",
 ]
 
 REBUILD = "basin store rebuild"
 NEXT_COMMAND = "the next command that writes to the store mends it, unless one is at work now"
-
-_COUNTS = pl.Schema({"table": pl.String, "owner": pl.String, "n": pl.UInt32})
 
 
 class Problem(Settings):
@@ -35,7 +37,7 @@ class Problem(Settings):
 
     Attributes:
         kind: what is wrong.
-        name: of the table, bundle, measurement, checkpoint or file.
+        name: of the table, bundle, measurement, sweep, checkpoint or file.
         remedy: what to do about it.
     """
 
@@ -45,56 +47,55 @@ class Problem(Settings):
 
 
 def check(storage: Storage) -> list[Problem]:
-    """Everything that is wrong with a store. Reads all of its bundles and measurements.
+    """Everything that is wrong with a store. Reads all of it.
 
     Raises:
         StoreError: the store cannot be read, or a bundle is of another version.
     """
     stored = {folder: names(storage, folder) for folder in (measurements.FOLDER, bundles.FOLDER)}
-    found, problems = _count_tables(storage)
+    found, problems = _digest_tables(storage)
     # Read after the tables, so that whatever is appended meanwhile is not thought to have no owner.
     expected = []
     for folder, archives in stored.items():
-        counts, damaged = _count_archives(storage, folder, archives)
-        expected += counts
+        wanted, damaged = _digest_archives(storage, folder, archives)
+        expected.append(wanted)
         problems += [Problem(kind=_damaged(folder), name=name, remedy=REBUILD) for name in damaged]
         found = found.filter(~pl.col("owner").is_in(damaged))
     readable = set(SCHEMAS) - {problem.name for problem in problems}
-    wanted = pl.concat([pl.DataFrame(schema=_COUNTS), *expected]).filter(pl.col("table").is_in(list(readable)))
+    wanted = pl.concat(expected).filter(pl.col("table").is_in(list(readable)))
     problems += _compare(wanted, found, names(storage, bundles.FOLDER) | names(storage, measurements.FOLDER))
+    problems += _check_sweeps(storage)
     problems += _leftovers(storage, stored[bundles.FOLDER])
     return problems
 
 
-def _count_tables(storage: Storage) -> tuple[pl.DataFrame, list[Problem]]:
-    """How many rows each owner has in each table, and which tables cannot be read."""
-    counts, problems = [pl.DataFrame(schema=_COUNTS)], []
-    for table, owner in OWNERS.items():
+def _digest_tables(storage: Storage) -> tuple[pl.DataFrame, list[Problem]]:
+    """What each owner has in each table, and which tables cannot be read."""
+    found, problems = [pl.DataFrame(schema=DIGESTS)], []
+    for table in OWNERS:
         try:
-            found = tables.evaluate(
-                storage, table, tables.scan(storage, table).group_by(pl.col(owner).alias("owner")).agg(n=pl.len())
-            )
+            parts = [digests(table, rows) for rows in table_files.read_all(storage, table)]
         except tables.TableError:
             problems.append(Problem(kind="table missing or damaged", name=table, remedy=REBUILD))
         else:
             if table != "comparisons":  # nothing to compare them with
-                counts.append(found.select(pl.lit(table).alias("table"), "owner", pl.col("n").cast(pl.UInt32)))
-    return pl.concat(counts), problems
+                found += parts
+    return added(pl.concat(found)), problems
 
 
-def _count_archives(storage: Storage, folder: str, archives: Iterable[str]) -> tuple[list[pl.DataFrame], list[str]]:
-    """How many rows each bundle or measurement has for each table, and which are damaged."""
-    counts, damaged = [], []
+def _digest_archives(storage: Storage, folder: str, archives: Iterable[str]) -> tuple[pl.DataFrame, list[str]]:
+    """What each bundle or measurement has for each table, and which are damaged."""
+    wanted, damaged = [pl.DataFrame(schema=DIGESTS)], []
     for batch in batched(sorted(archives), BATCH):
         found = read_all(storage, folder, batch)
         damaged += [name for name, rows in found.items() if rows is None]
-        lengths = [(table, name, len(frame)) for name, rows in found.items() for table, frame in (rows or {}).items()]
-        counts.append(pl.DataFrame(lengths, schema=_COUNTS, orient="row"))
-    return counts, damaged
+        rows = stacked(rows for rows in found.values() if rows is not None)
+        wanted += [digests(table, frame) for table, frame in rows.items()]
+    return added(pl.concat(wanted)), damaged
 
 
 def _compare(wanted: pl.DataFrame, found: pl.DataFrame, stored: set[str]) -> Iterator[Problem]:
-    """Problems with owners whose rows are not as many in each table as they should be."""
+    """Problems with owners whose rows are not those that each table should have."""
     both = wanted.join(found, on=["table", "owner"], how="full", coalesce=True, suffix="_found")
     n, n_found = pl.col("n").fill_null(0), pl.col("n_found").fill_null(0)
     owners = both.group_by("owner", maintain_order=True).agg(
@@ -102,8 +103,9 @@ def _compare(wanted: pl.DataFrame, found: pl.DataFrame, stored: set[str]) -> Ite
         doubled=(n_found > n).any(),
         missing=(n_found < n).any(),
         waiting=((n_found < n) & pl.col("table").is_in(INDICES)).any(),
+        changed=pl.col("table").filter((n == n_found) & (pl.col("digest") != pl.col("digest_found"))).sort(),
     )
-    for owner, unknown, doubled, missing, waiting in owners.sort("owner").iter_rows():
+    for owner, unknown, doubled, missing, waiting, changed in owners.sort("owner").iter_rows():
         if unknown:
             if owner not in stored:  # or it was stored while this looked at the tables
                 yield Problem(kind="rows of nothing stored", name=owner, remedy=REBUILD)
@@ -113,6 +115,19 @@ def _compare(wanted: pl.DataFrame, found: pl.DataFrame, stored: set[str]) -> Ite
             yield Problem(kind="not in the tables yet", name=owner, remedy=NEXT_COMMAND)
         elif missing:
             yield Problem(kind="rows missing", name=owner, remedy=REBUILD)
+        if changed:
+            yield Problem(kind="rows changed", name=f"{', '.join(changed)}: {owner}", remedy=REBUILD)
+
+
+def _check_sweeps(storage: Storage) -> Iterator[Problem]:
+    """Sweeps whose files cannot be read, or are not as they were written."""
+    for name in sweep_files.names(storage):
+        try:
+            sweep_files.read(storage, name)
+        except DamagedError:
+            yield Problem(kind="sweep damaged", name=storage.where(sweep_files.FOLDER, name), remedy=sweep_files.REMEDY)
+        except FileNotFoundError:  # removed meanwhile
+            continue
 
 
 def _leftovers(storage: Storage, stored: set[str]) -> Iterator[Problem]:

@@ -1,5 +1,6 @@
 """The command `basin`."""
 
+import os
 import sys
 from typing import Annotated, Never
 
@@ -75,6 +76,8 @@ app.add_typer(schema.app, name="schema")
 def main() -> None:
     """Run the command; a fault that a person can mend is one message and a non-zero exit, never a stack trace."""
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    if len(arguments) == len(sys.argv) - 1:
+        os.environ["RUST_BACKTRACE"] = "0"  # polars prints where it failed, whoever catches that
     try:
         # Typer returns the status of an exit, 130 after Ctrl-C, and else what the command returned.
         status = app(arguments, prog_name="basin", standalone_mode=False)

@@ -72,7 +72,7 @@ def _chosen(store: Store, members: pl.DataFrame) -> pl.DataFrame:
     best = by_configuration.sort("scored", "score", descending=True, nulls_last=True, maintain_order=True)
     found = best.group_by("learner", maintain_order=True).agg(pl.col("varied").first(), pl.len().alias("n"))
     order = members.lazy().select("learner").unique(maintain_order=True)
-    return order.join(found, on="learner", maintain_order="left").collect()
+    return store.collect(order.join(found, on="learner", maintain_order="left"))
 
 
 def _document(sweep: Sweep, dataset: str, fingerprint: str, chosen: pl.DataFrame, rows: Rows) -> Document:

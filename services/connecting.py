@@ -31,9 +31,9 @@ def plan(store: Store, sweep: str, settings: Paths, n_draws: int) -> tuple[Conne
     there = store.scan("connections").filter(
         pl.col("settings") == settings_text(settings.model_dump(mode="json")), pl.col("status") != "failed"
     )
-    done = set(there.join(wanted, on="run_key", how="semi").select(ends).unique().collect().iter_rows())
+    done = set(store.collect(there.join(wanted, on="run_key", how="semi").select(ends).unique()).iter_rows())
     groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
-    for run in runs.collect().iter_rows(named=True):
+    for run in store.collect(runs).iter_rows(named=True):
         spec = json.loads(run["spec"])
         net = canonical_json({"predictor": spec["predictor"], "likelihood": spec["likelihood"]})
         groups.setdefault((run["fingerprint"], run["split_seed"], run["split"], net), []).append(run)

@@ -162,7 +162,7 @@ def _to_rungs(items: Iterator[Item], rung_of: Mapping[str, int]) -> Iterator[Ite
 
 def _stopped_before(store: Store, run_keys: Iterable[str]) -> set[str]:
     runs = store.runs().filter(pl.col("status") == "stopped", pl.col("run_key").is_in(list(run_keys)))
-    return set(runs.select("run_key").collect()["run_key"])
+    return set(store.collect(runs.select("run_key"))["run_key"])
 
 
 class RungLosses:
@@ -196,9 +196,8 @@ class RungLosses:
         keys = pl.LazyFrame({"run_key": wanted})
         curves = self._store.scan("curves").select("run_key", "step", "validation_loss")
         statuses = self._store.runs().select("run_key", "status")
-        rows = (
-            curves.join(keys, on="run_key", how="semi").join(statuses, on="run_key").sort("run_key", "step").collect()
-        )
+        wanted_curves = curves.join(keys, on="run_key", how="semi").join(statuses, on="run_key")
+        rows = self._store.collect(wanted_curves.sort("run_key", "step"))
         for (key,), curve in rows.partition_by("run_key", as_dict=True).items():
             losses = {"validation_loss": curve["validation_loss"].to_numpy()}
             diverged = curve["status"][0] == "diverged"

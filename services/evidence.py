@@ -81,11 +81,8 @@ def _measures(rows: Rows, labels: pl.DataFrame) -> pl.DataFrame:
 
 def _losses(store: Store, labels: pl.DataFrame) -> pl.DataFrame:
     curves = store.scan("curves").join(labels.lazy(), on="run_key").sort("learner", "run", "step")
-    return (
-        curves.select("learner", "run", "step", train="train_loss", validation="validation_loss")
-        .select(*LOSSES)
-        .collect()
-    )
+    named = curves.select("learner", "run", "step", train="train_loss", validation="validation_loss")
+    return store.collect(named.select(*LOSSES))
 
 
 def worst_mixing(posterior: xr.DataTree) -> tuple[str, np.ndarray] | None:

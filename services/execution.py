@@ -20,7 +20,7 @@ def waiting(plan: Plan, store: Store, *, only_failed: bool = False) -> pl.DataFr
     """The plan's runs that the store lacks, failed and stopped ones among them; with `only_failed` the failed alone."""
     missing = plan.missing(store)
     if only_failed:
-        failed = store.runs().filter(pl.col("status") == "failed").select("run_key").collect()
+        failed = store.collect(store.runs().filter(pl.col("status") == "failed").select("run_key"))
         missing = missing.join(failed, on="run_key", how="semi", maintain_order="left")
     return missing
 

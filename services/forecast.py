@@ -63,14 +63,13 @@ def worker_bytes(learner: Learner, dataset: Dataset) -> float:
 
 def _paces(outlooks: list[Outlook], store: Store) -> dict[tuple[str, str], tuple[float, int]]:
     datasets = {each.dataset.fingerprint: each.dataset for each in outlooks}
-    runs = (
+    runs = store.collect(
         store.scan("runs")
         .filter(pl.col("status") == "finished", pl.col("fingerprint").is_in(list(datasets)))
         .select(
             "fingerprint", "kind", "spec", "validation_share", "test_share", pl.col("wall_seconds", "compile_seconds")
         )
         .tail(MATCHED_RUNS)
-        .collect()
     )
     seconds: dict[tuple[str, str], list[tuple[float, float]]] = {}
     for row in runs.iter_rows(named=True):

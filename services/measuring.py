@@ -75,11 +75,12 @@ def plan(store: Store, sweep: str, asks: Sequence[Ask], n_draws: int = MEASURED_
         StoreError: there is no such sweep.
     """
     _, members = store.sweep(sweep)
-    runs = store.runs().join(members.lazy().select("run_key").unique(), on="run_key", how="semi").collect()
+    runs = store.collect(store.runs().join(members.lazy().select("run_key").unique(), on="run_key", how="semi"))
     finished = runs.filter(status="finished").sort("learner", "split", "seed", "run_key")
     done: dict[str, set[tuple[int, str, str]]] = {}
     wanted = finished.lazy().select("run_key")
-    for key, draw, measure, settings in store.measured().join(wanted, on="run_key", how="semi").collect().iter_rows():
+    measured = store.collect(store.measured().join(wanted, on="run_key", how="semi"))
+    for key, draw, measure, settings in measured.iter_rows():
         done.setdefault(key, set()).add((draw, measure, settings))
     requests, reused = [], 0
     for row in finished.iter_rows(named=True):

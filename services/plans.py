@@ -27,6 +27,7 @@ from models.geometry.paths import Paths
 from models.preparation import prepare
 from models.result import RunRequest, requests_of
 from models.spec import BlackBox, Learner, Net, SpecError, canonical_json, resolve
+from services.archive import DamagedError
 from services.datasets import load
 from services.errors import NotStoredError
 from services.store import Store
@@ -193,7 +194,7 @@ def named_apart(sweep: Sweep, store: Store) -> Sweep:
 def _may_be_named(sweep: Sweep, name: str, store: Store) -> bool:
     try:
         stored = parse_sweep(json.loads(store.definition(name)))
-    except NotStoredError:
+    except (NotStoredError, DamagedError):  # it is written, or written anew
         return True
     return [each.data for each in stored.datasets] == [each.data for each in sweep.datasets]
 

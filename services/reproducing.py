@@ -13,6 +13,7 @@ from cluster.resources import Resources
 from models.dataset import DataError, Dataset
 from models.fit import cost, program_key
 from models.result import RunRequest
+from services.archive import DamagedError
 from services.bundles import Bundle, Manifest
 from services.datasets import load
 from services.errors import ServiceError
@@ -91,7 +92,10 @@ def _dataset(store: Store, manifest: Manifest, cache: Path) -> Dataset:
     for name in dict.fromkeys([manifest.sweep, *store.sweeps()]):
         if name not in store.sweeps():
             continue
-        definition, members = store.sweep(name)
+        try:
+            definition, members = store.sweep(name)
+        except DamagedError:  # another may have the run, too
+            continue
         if manifest.run_key not in members["run_key"]:
             continue
         for data in parse_sweep(json.loads(definition), f"sweep {name!r}").datasets:

@@ -144,7 +144,7 @@ def _traces(name: str, quantity: str, draws: np.ndarray, posterior: xr.DataTree)
 
 def _profiles(store: Store, names: Mapping[str, str]) -> pl.DataFrame:
     """The curves of these runs, each measure by the first of its settings, at the first vector that has it."""
-    found = store.scan("profiles").filter(pl.col("run_key").is_in(list(names))).collect()
+    found = store.collect(store.scan("profiles").filter(pl.col("run_key").is_in(list(names))))
     own = ["run_key", "measure"]
     first = found.sort(*own, "draw", "settings").unique(own, keep="first", maintain_order=True)
     shown = found.join(first.select(*own, "draw", "settings"), on=[*own, "draw", "settings"], how="semi")

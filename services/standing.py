@@ -110,14 +110,14 @@ def counts_by_learner(store: Store, members: pl.DataFrame) -> pl.DataFrame:
         store.runs().select("run_key", "status"), on="run_key", how="left", maintain_order="left"
     )
     counts = [(pl.col("status") == status).sum().alias(status) for status in get_args(Status)]
-    return runs.group_by("learner", maintain_order=True).agg(pl.len().alias("runs"), *counts).collect()
+    return store.collect(runs.group_by("learner", maintain_order=True).agg(pl.len().alias("runs"), *counts))
 
 
 def cpu_hours(store: Store, members: pl.DataFrame) -> float:
     """What the stored runs of a sweep took of their workers, whichever command and sweep fitted them."""
     wanted = members.lazy().select("run_key").unique()
     seconds = store.runs().join(wanted, on="run_key", how="semi").select(pl.col("wall_seconds").sum())
-    return seconds.collect().item() / 3600
+    return store.collect(seconds).item() / 3600
 
 
 def request_stop(store: Store, name: str) -> None:

@@ -300,7 +300,7 @@ class Storage:
         except (BaseError, OSError) as error:
             raise self.refusal(verb, error) from error
 
-    def refusal(self, verb: str, error: Exception) -> StoreError:
+    def refusal(self, verb: str, error: BaseException) -> StoreError:
         """What a person is told when the location cannot be read, or written to."""
         if not self.remote:
             remedy = "make it readable" if verb == "read" else "free some space or make it writable"

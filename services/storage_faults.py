@@ -9,19 +9,19 @@ _AWAY = re.compile(
 _METADATA = "/latest/"  # of a machine of Amazon's, which is asked when no credentials are set
 
 
-def is_away(error: Exception) -> bool:
+def is_away(error: BaseException) -> bool:
     """Whether an error of obstore, deltalake or polars says that a server did not answer, or was out of order."""
     text = _plain(error)
     return _AWAY.search(text) is not None and _METADATA not in text
 
 
-def is_refused(error: Exception) -> bool:
+def is_refused(error: BaseException) -> bool:
     """Whether a server said no for another reason than that an object is not there."""
     code = re.search(r"<Code>(.*?)</Code>", str(error))
     return code is not None and code[1] != "NoSuchKey"
 
 
-def reason(error: Exception) -> str:
+def reason(error: BaseException) -> str:
     """The heart of an error of obstore or deltalake, in one line."""
     text = _plain(error)
     if _METADATA in text:
@@ -37,7 +37,7 @@ def reason(error: Exception) -> str:
     return text
 
 
-def _plain(error: Exception) -> str:
+def _plain(error: BaseException) -> str:
     """An error's message in one line, without colours, and without the source that obstore puts below it."""
     text = str(error).partition("\n\nDebug source")[0]
     return re.sub(r"\s+", " ", re.sub(r"\x1b\[\d+m|↳", "", text)).strip()

@@ -17,7 +17,6 @@ So with measurements.
 
 import difflib
 import hashlib
-import io
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -29,7 +28,7 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from services import bundles, measurements, mending, opening, tables
+from services import bundles, measurements, mending, opening, sweep_files, tables
 from services.archive import DamagedError, names, object_name, pack_arrays, unpack_arrays
 from services.bundles import REPLACEABLE, Bundle, Manifest, Record, manifest_of
 from services.commits import Committer
@@ -41,7 +40,6 @@ from services.storage import Storage
 
 BATCH = 100
 BATCH_SECONDS = 5.0
-DEFINITION = "basin.sweep"
 
 
 class Store:
@@ -70,6 +68,15 @@ class Store:
         """One of the tables of `services.schemas.SCHEMAS`, with every attempt at a run."""
         return tables.scan(self.storage, table)
 
+    def collect(self, query: pl.LazyFrame) -> pl.DataFrame:
+        """The answer of a query to the tables.
+
+        Raises:
+            TableError: one is damaged.
+            StoreError: the store cannot be read.
+        """
+        return tables.evaluate(self.storage, None, query)
+
     def runs(self) -> pl.LazyFrame:
         """The table `runs` with one row for each run: its last attempt."""
         return tables.latest(self.scan("runs"))
@@ -90,25 +97,27 @@ class Store:
 
     def sweeps(self) -> list[str]:
         """Names of the sweeps that were asked for."""
-        found = self.storage.names("sweeps")
-        return sorted(name.removesuffix(".parquet") for name in found if name.endswith(".parquet"))
+        return sweep_files.names(self.storage)
 
     def sweep(self, name: str) -> tuple[str, pl.DataFrame]:
         """What the sweep asked for last, as it was given to `put_sweep`.
 
         Raises:
             NotStoredError: there is none of this name.
+            DamagedError: it is not as it was written.
         """
-        data = self._sweep(name)
-        return pl.read_parquet_metadata(io.BytesIO(data))[DEFINITION], pl.read_parquet(io.BytesIO(data))
+        with self._named(name):
+            return sweep_files.read(self.storage, name)
 
     def definition(self, name: str) -> str:
         """What `sweep` returns first; it takes a hundredth of the time, where a sweep has many runs.
 
         Raises:
             NotStoredError: there is none of this name.
+            DamagedError: it is not as it was written.
         """
-        return pl.read_parquet_metadata(io.BytesIO(self._sweep(name)))[DEFINITION]
+        with self._named(name):
+            return sweep_files.read_definition(self.storage, name)
 
     def sweep_digest(self, name: str) -> str:
         """Tells what the sweep asks for from what it asked for before.
@@ -116,11 +125,13 @@ class Store:
         Raises:
             NotStoredError: there is none of this name.
         """
-        return hashlib.sha256(self._sweep(name)).hexdigest()
+        with self._named(name):
+            return hashlib.sha256(sweep_files.read_bytes(self.storage, name)).hexdigest()
 
-    def _sweep(self, name: str) -> bytes:
+    @contextmanager
+    def _named(self, name: str) -> Iterator[None]:
         try:
-            return self.storage.read("sweeps", f"{name}.parquet")
+            yield
         except FileNotFoundError:
             near = difflib.get_close_matches(name, self.sweeps(), n=3, cutoff=0.4)
             hint = f"did you mean {' or '.join(map(repr, near))}?" if near else "`basin sweep list` lists them"
@@ -218,9 +229,7 @@ class Writer(Store):
         Raises:
             StoreError: the store cannot be written to.
         """
-        members.write_parquet(buffer := io.BytesIO(), metadata={DEFINITION: definition})
-        self.storage.replace("sweeps", f"{name}.parquet", buffer.getvalue())
-        self.storage.flush("sweeps", [f"{name}.parquet"])
+        sweep_files.write(self.storage, name, definition, members)
 
     def _begin(self) -> None:
         """Before the first of a batch is put: whatever the tables hold now, it is not of this batch."""

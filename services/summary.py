@@ -70,11 +70,11 @@ class Summary(NamedTuple):
 def collect(store: Store, run_keys: Sequence[str]) -> Rows:
     """Read the rows of the runs, the last attempt of each."""
     wanted = pl.DataFrame({"run_key": list(run_keys)}).lazy()
-    runs = store.runs().join(wanted, on="run_key", how="semi").sort("learner", "split", "seed").collect()
+    runs = store.collect(store.runs().join(wanted, on="run_key", how="semi").sort("learner", "split", "seed"))
     labels = runs.select("run_key", "learner", "kind", "split", "seed").lazy()
 
     def rows(table: str) -> pl.DataFrame:
-        return store.scan(table).join(labels, on="run_key").collect()
+        return store.collect(store.scan(table).join(labels, on="run_key"))
 
     geometry = rows("geometry").filter(pl.col("measurement") == pl.col("run_key"))
     return Rows(runs, rows("metrics"), geometry, rows("pointwise").sort("run_key", "row"))

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from urllib.parse import unquote
 
 import polars as pl
@@ -18,6 +19,9 @@ FOLDER = "tables"
 LOG = {"delta.checkpointInterval": "10"}
 FITTED = ("finished", "diverged")
 IS_FITTED = pl.col("status").is_in(FITTED)
+# What a damaged file makes polars and deltalake raise. A panic is no Exception.
+UNREADABLE = (OSError, DeltaError, pl.exceptions.PolarsError, pl.exceptions.PanicException)
+_REMEDY = "`basin store rebuild` makes it again from what is stored"
 
 
 class TableError(StoreError):
@@ -90,12 +94,30 @@ def scan(storage: Storage, table: str) -> pl.LazyFrame:
 
 
 def rows(storage: Storage, table: str, delta: DeltaTable) -> pl.LazyFrame:
-    """The rows of a table that is open."""
+    """The rows of a table that is open.
+
+    Raises:
+        TableError: a file of it is missing, or longer or shorter than it was.
+    """
+    if not storage.remote:
+        _check_sizes(storage, table, delta)
     if storage.remote or "%" not in delta.table_uri:
         return pl.scan_delta(delta, storage_options=storage.polars_options)
     # The path has a blank or the like, and polars 2.1 would look for it as it stands in a URL.
     found = files(storage, delta)
     return pl.scan_parquet(found, glob=False) if found else pl.LazyFrame(schema=SCHEMAS[table])
+
+
+def _check_sizes(storage: Storage, table: str, delta: DeltaTable) -> None:
+    """See that files are as long as the log says: where one is not, polars panics, and prints where."""
+    said = pl.DataFrame(delta.get_add_actions()).select("path", "size_bytes")
+    for path, size in said.iter_rows():
+        try:
+            there = Path(storage.table(table)[0], unquote(path)).stat().st_size
+        except FileNotFoundError:
+            raise damaged(storage, table, f"it lacks its file {path}") from None
+        if there != size:
+            raise damaged(storage, table, f"{path} has {there:,} bytes instead of {size:,}")
 
 
 def files(storage: Storage, delta: DeltaTable) -> list[str]:
@@ -131,8 +153,8 @@ def collect(storage: Storage, table: str, columns: Iterable[str | pl.Expr]) -> p
     return evaluate(storage, table, scan(storage, table).select(columns))
 
 
-def evaluate(storage: Storage, table: str, query: pl.LazyFrame) -> pl.DataFrame:
-    """The answer of a query to one table.
+def evaluate(storage: Storage, table: str | None, query: pl.LazyFrame) -> pl.DataFrame:
+    """The answer of a query to one table, or to several: None.
 
     Raises:
         TableError: it is missing or damaged.
@@ -140,15 +162,24 @@ def evaluate(storage: Storage, table: str, query: pl.LazyFrame) -> pl.DataFrame:
     """
     try:
         return storage.patiently(query.collect)
-    except (OSError, DeltaError, pl.exceptions.ComputeError) as error:
+    except UNREADABLE as error:
         raise unreadable(storage, table, error) from error
 
 
-def unreadable(storage: Storage, table: str, error: Exception) -> StoreError:
+def unreadable(storage: Storage, table: str | None, error: BaseException) -> StoreError:
     """What a person is told of a table that cannot be read."""
     if storage.remote and (is_away(error) or is_refused(error)):
         return storage.refusal("read", error)
-    what = "is missing" if isinstance(error, TableNotFoundError) else f"is damaged ({reason(error)})"
-    return TableError(
-        f"table {storage.where(FOLDER, table)} {what}: `basin store rebuild` makes it again from what is stored"
-    )
+    if table is None:
+        return TableError(
+            f"a table in {storage.where('', FOLDER)} is damaged ({reason(error)}): `basin store check` says which, and "
+            "`basin store rebuild` makes it again from what is stored"
+        )
+    if isinstance(error, TableNotFoundError):
+        return TableError(f"table {storage.where(FOLDER, table)} is missing: {_REMEDY}")
+    return damaged(storage, table, reason(error))
+
+
+def damaged(storage: Storage, table: str, what: str) -> TableError:
+    """What a person is told of a table that is not as it was written."""
+    return TableError(f"table {storage.where(FOLDER, table)} is damaged ({what}): {_REMEDY}")

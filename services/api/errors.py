@@ -20,8 +20,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from cluster.errors import ClusterError
 from models.dataset import DataError
 from models.spec import MOST_FAULTS, Settings, SpecError
+from services.archive import DamagedError
 from services.errors import ConflictError, NotStoredError, QueryError, ScheduleError, ServiceError
 from services.formatting import printable
+from services.tables import TableError
 
 RETRY_SECONDS = 5
 _LONGEST = 4000  # characters of a message
@@ -144,6 +146,13 @@ def told(error: Exception) -> ApiError:
             return ApiError("invalid_request", str(error))
         case ConflictError():
             return ApiError("conflict", str(error))
+        case TableError() | DamagedError():
+            return ApiError(
+                "unavailable",
+                "what this is to be read from is damaged: whoever runs the server finds out by `basin store check` "
+                "what it is, and what to do; the server's log says more under the request's id",
+                {"Retry-After": str(RETRY_SECONDS)},
+            )
         case ServiceError() | ClusterError():
             what = "the cluster" if isinstance(error, ClusterError) else "the store or the ledger"
             return ApiError(

@@ -56,9 +56,10 @@ async def health() -> Health:
     "/ready", operation_id="ready", summary="Whether store and ledger answer", responses=documented("unavailable")
 )
 def ready(context: Here) -> Readiness:
-    """Whether requests can be answered: says yes, or 503."""
+    """Whether requests can be answered: says yes, or 503, also where the table that most of them read is damaged."""
     try:
         there = context.store.storage.exists("", VERSION)
+        context.store.scan("runs")
         with context.ledger.reading() as connection:
             connection.exec_driver_sql("select 1")
     except ServiceError:

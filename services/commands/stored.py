@@ -71,7 +71,8 @@ def check(store: StoreOption = None, as_json: JsonFlag = False) -> None:
       basin store check
       basin store check --store s3://bucket/prefix --json
 
-    Every bundle and measurement is read and held against its checksum, and the rows of each are counted in the tables.
+    Every bundle, measurement and sweep is read and held against its checksum, and every row of the tables against the
+    bundle or measurement that it is from, to the last bit.
     """
     from services import checking
     from services.store import Store

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from services.app import again, attend, crew, store_of, tell, workplace
+from services.app import again, attend, crew, store_of, tell, warn, workplace
 from services.commands.geometry import take_measures
 from services.commands.options import AddressOption, GpusOption, StoreOption, WorkersOption, print_json
 from services.formatting import format_bytes, format_seconds, printable
@@ -240,13 +240,19 @@ def stop(name: NameArgument, store: StoreOption = None) -> None:
 @app.command("list")
 def list_sweeps(store: StoreOption = None, as_json: JsonFlag = False) -> None:
     """List the sweeps of a store, comparisons among them."""
+    from services.archive import DamagedError
     from services.standing import counts_by_learner, read_standing
     from services.store import Store
 
     opened = Store(store or settings().store)
     rows = []
     for name in opened.sweeps():
-        _, members = opened.sweep(name)
+        try:
+            _, members = opened.sweep(name)
+        except DamagedError as error:
+            warn(str(error))
+            rows.append((name, None, None, None, None, "damaged"))
+            continue
         now = read_standing(opened, name)
         state = "" if now is None else now.state if now.alive or now.state != "running" else "broken off"
         finished = int(counts_by_learner(opened, members)["finished"].sum())
@@ -259,7 +265,7 @@ def list_sweeps(store: StoreOption = None, as_json: JsonFlag = False) -> None:
         return
     table = _table(*headings)
     for row in rows:
-        table.add_row(*map(str, row))
+        table.add_row(*("" if cell is None else str(cell) for cell in row))
     Console().print(table)
 
 

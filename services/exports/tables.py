@@ -11,6 +11,7 @@ from services.files import written_aside
 from services.results import CONTEXT
 from services.schemas import SCHEMAS
 from services.store import Store
+from services.tables import UNREADABLE
 
 Format = Literal["csv", "parquet"]
 
@@ -40,7 +41,7 @@ def export_tables(store: Store, sweep: str, folder: Path, form: Format) -> Itera
         try:
             with written_aside(path) as aside:
                 store.storage.patiently(lambda frame=frame, aside=aside: _write(frame, aside, form))
-        except (OSError, pl.exceptions.ComputeError) as error:
+        except UNREADABLE as error:
             raise ServiceError(f"cannot write table {table!r} to {path}: {error}") from error
         yield path
 

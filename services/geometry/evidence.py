@@ -84,7 +84,7 @@ def _profiles(store: Store, labels: pl.DataFrame) -> pl.DataFrame:
     """Of each learner the first runs, at the point estimate or the first draw, by the settings with most curves."""
     curves = store.scan("profiles").filter(pl.col("measure").is_in(list(CURVES))).join(labels.lazy(), on="run_key")
     keys, own = ["run_key", "measure", "settings", "draw"], ["dataset", "measure", "learner"]
-    there = curves.select(*own, "run", *(key for key in keys if key != "measure")).unique().collect()
+    there = store.collect(curves.select(*own, "run", *(key for key in keys if key != "measure")).unique())
     amounts = there.group_by("dataset", "measure", "settings").len().sort("len", "settings", descending=[True, False])
     usual = amounts.unique(["dataset", "measure"], keep="first", maintain_order=True)
     alike = there.join(usual, on=["dataset", "measure", "settings"], how="semi")
@@ -92,4 +92,4 @@ def _profiles(store: Store, labels: pl.DataFrame) -> pl.DataFrame:
     most = pl.col("measure").replace_strict(CURVES, return_dtype=pl.Int64)
     chosen = vectors.sort(*own, "run", "run_key").filter(pl.int_range(pl.len()).over(own) < most)
     points = curves.join(chosen.lazy(), on=keys, how="semi").unique([*keys, "x", "y"])
-    return points.sort(*own, "run", "x", "y").select(*PROFILES).collect()
+    return store.collect(points.sort(*own, "run", "x", "y").select(*PROFILES))

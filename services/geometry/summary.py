@@ -59,10 +59,10 @@ def collect(store: Store, sweep: str) -> Rows:
     _, members = store.sweep(sweep)
     asked = members.lazy().select("run_key", "varied").unique("run_key")
     runs = store.runs().filter(status="finished").join(asked, on="run_key").sort("dataset", "learner", "split", "seed")
-    found = runs.collect()
+    found = store.collect(runs)
     labels = found.lazy().select("run_key", "dataset", "learner", "kind", "split", "seed", "varied")
     rows = store.scan("geometry").join(labels, on="run_key").sort("run_key", "draw", *KEY)
-    geometry = rows.unique(["run_key", "draw", *KEY], keep="first", maintain_order=True).collect()
+    geometry = store.collect(rows.unique(["run_key", "draw", *KEY], keep="first", maintain_order=True))
     return Rows(found, geometry, _gaps(store, labels), _connections(store, labels))
 
 
@@ -74,7 +74,7 @@ def _gaps(store: Store, labels: pl.LazyFrame) -> pl.DataFrame:
     both = train.join(test, on="run_key", suffix="_test")
     error = (pl.col("standard_error") ** 2 + pl.col("standard_error_test") ** 2).sqrt()
     gap = pl.col("value") - pl.col("value_test")
-    return both.select("run_key", gap=gap, gap_error=error, n_train="n", n_test="n_test").collect()
+    return store.collect(both.select("run_key", gap=gap, gap_error=error, n_train="n", n_test="n_test"))
 
 
 def summarise(rows: Rows, sweep: str, threshold: float) -> GeometryDocument:
@@ -316,7 +316,9 @@ def barrier_matrices(store: Store, sweep: str, fingerprint: str, split: int) -> 
     except NotStoredError:
         return []
     asked = members.filter(fingerprint=fingerprint, split=split).select("run_key", "varied").unique("run_key")
-    runs = store.runs().filter(status="finished").join(asked.lazy(), on="run_key").sort("learner", "seed").collect()
+    runs = store.collect(
+        store.runs().filter(status="finished").join(asked.lazy(), on="run_key").sort("learner", "seed")
+    )
     labels = runs.lazy().select("run_key", "dataset", "learner", "kind", "split", "seed", "varied")
     return list(_barriers(runs, _connections(store, labels)))
 
@@ -325,7 +327,7 @@ def _connections(store: Store, labels: pl.LazyFrame) -> pl.DataFrame:
     """A row for each pair of vectors and method."""
     found = store.scan("connections").join(labels, on="run_key")
     pairs = ["run_key", "draw", "other_run_key", "other_draw", "method", "settings"]
-    return found.unique(pairs, keep="first", maintain_order=True).collect()
+    return store.collect(found.unique(pairs, keep="first", maintain_order=True))
 
 
 def _barriers(runs: pl.DataFrame, connections: pl.DataFrame) -> Iterator[Barriers]:

@@ -9,10 +9,12 @@ from typing import Any
 import polars as pl
 
 from services.api.context import Context
+from services.archive import DamagedError
 from services.errors import NotStoredError
 from services.formatting import format_seconds
 from services.standing import Standing
 from services.store import Store
+from services.sweep_files import REMEDY
 from services.sweep_states import SweepStands, all_stand, known
 from services.tables import FITTED
 
@@ -24,7 +26,7 @@ class Progress:
     """How a sweep stands, as a page shows it.
 
     Attributes:
-        state: as `services.sweep_states` has it, or `measuring`, or `stored` where nobody ever said.
+        state: as `services.sweep_states` has it, or `measuring`, `stored` where nobody ever said, or `damaged`.
         live: whether it may still change by itself.
         done: runs that ended, those stored before among them; where it is measured, requests.
         words: what else is known, such as the time left.
@@ -97,7 +99,10 @@ def _progress(here: Context, now: SweepStands) -> Progress:
     if now.submission is not None:
         sent = now.submission
         return Progress(now.name, now.state, now.active, 0, sent.runs, now.reason, sent.created)
-    counts = here.counts(now.name)
+    try:
+        counts = here.counts(now.name)
+    except DamagedError:
+        return Progress(now.name, "damaged", False, 0, 0, REMEDY, None)
     done = sum(each[status] for each in counts for status in FITTED)
     return Progress(now.name, "stored", False, done, sum(each["runs"] for each in counts), "", None)
 

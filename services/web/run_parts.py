@@ -116,7 +116,7 @@ def _judged(run: Mapping[str, Any]) -> str:
 
 def _measures(store: Store, run_key: str) -> list[dict[str, Any]]:
     """Each measure once: the median over the vectors that it was taken at."""
-    found = store.scan("geometry").filter(pl.col("run_key") == run_key).collect()
+    found = store.collect(store.scan("geometry").filter(pl.col("run_key") == run_key))
     good = pl.col("value").filter(pl.col("status") == "converged")
     notes = pl.when(pl.col("status") != "converged").then(pl.coalesce("reason", pl.lit("it did not converge")))
     summed = found.group_by("measure", "component", "settings", maintain_order=True).agg(

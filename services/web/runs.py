@@ -59,7 +59,7 @@ def row_of(store: Store, run_key: str) -> dict[str, Any]:
     Raises:
         NotStoredError: there is none of this key.
     """
-    found = store.runs().filter(pl.col("run_key") == run_key).collect()
+    found = store.collect(store.runs().filter(pl.col("run_key") == run_key))
     if found.is_empty():
         raise NotStoredError(f"no run {run_key!r}", store.location, "the table of runs has those that are stored")
     return found.row(0, named=True)

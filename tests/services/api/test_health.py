@@ -57,6 +57,22 @@ def test_a_store_that_is_gone_is_told_without_its_place(tmp_path: Path) -> None:
         assert str(tmp_path) not in found.text
 
 
+def test_a_damaged_table_is_told_without_its_place_and_the_server_is_not_ready_without_its_runs(tmp_path: Path) -> None:
+    with writing(tmp_path / "store") as writer:
+        writer.put(factories.record(factories.request(1)))
+        storage = writer.storage
+    for table, is_ready in (("curves", True), ("runs", False)):
+        (name,) = (name for name in storage.names(f"tables/{table}") if name.endswith(".parquet"))
+        storage.replace(f"tables/{table}", name, b"")
+        with client_of(settings_of(tmp_path)) as client:
+            assert (client.get("/ready").status_code == 200) == is_ready
+            assert (client.get("/api/v1/metrics").status_code == 200) == is_ready
+            found = client.get(f"/api/v1/{table}")
+            assert (found.status_code, found.json()["error"]["code"]) == (503, "unavailable")
+            assert "`basin store check`" in found.json()["error"]["message"]
+            assert str(tmp_path) not in found.text
+
+
 def test_figures_count_requests_by_route_runs_by_status_and_sweeps_by_state(tmp_path: Path) -> None:
     lost = factories.request(2)
     with writing(tmp_path / "store") as writer:

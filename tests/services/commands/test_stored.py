@@ -9,7 +9,8 @@ from services.archive import object_name
 from services.storage import Storage
 from services.store import writing
 from tests.services import factories
-from tests.services.stores import assert_holds_exactly, flip
+from tests.services.stores import assert_holds_exactly, cut, flip
+from tests.services.sweeps import Member, put_sweep
 
 RECORDS = [factories.record(factories.request(seed)) for seed in range(12)]
 
@@ -68,3 +69,36 @@ def test_the_whole_life_of_a_store_on_s3(command, bucket: str, s3) -> None:
     assert command("store", "check", *on_s3).err == f"nothing is wrong with the store in {bucket}\n"
     assert command("store", "rebuild", *on_s3).out == "1 run is in the tables again\n"
     assert "compare-iris" in command("sweep", "list", *on_s3).out
+
+
+def test_a_table_that_is_cut_off_is_named_with_its_remedy_and_the_others_stay_usable(command, storage: Storage) -> None:
+    (name,) = (name for name in storage.names("tables/metrics") if name.endswith(".parquet"))
+    cut(storage, "tables/metrics", name)
+    ended = command("results", "metrics")
+    assert (ended.status, ended.out) == (2, "")
+    assert ended.err.startswith("error: table store/tables/metrics is damaged (")
+    assert ended.err.endswith("`basin store rebuild` makes it again from what is stored\n")
+    assert command("results", "curves").status == 0
+    assert command("store", "check").out.splitlines() == [
+        "table missing or damaged (1): basin store rebuild",
+        "  metrics",
+    ]
+    assert command("store", "rebuild").status == 0
+    assert command("results", "metrics").status == 0
+
+
+def test_a_damaged_sweep_is_named_and_leaves_the_others_listed(command, storage: Storage) -> None:
+    for name in ("a", "b", "c"):
+        put_sweep(Path("store"), name, [Member(factories.request(1), None)])
+    flip(storage, "sweeps", "b.parquet")
+    ended = command("sweep", "list", "--json")
+    assert [(row["sweep"], row["runs"], row["state"]) for row in json.loads(ended.out)] == [
+        ("a", 1, ""),
+        ("b", None, "damaged"),
+        ("c", 1, ""),
+    ]
+    assert ended.err.startswith(
+        "warning: sweep 'b' is damaged (store/sweeps/b.parquet): run the same sweep or comparison"
+    )
+    assert command("sweep", "status", "b").err.startswith("error: sweep 'b' is damaged")
+    assert "store/sweeps/b" in command("store", "check").out
