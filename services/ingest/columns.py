@@ -117,12 +117,20 @@ def why_dropped(column: Column, keep: np.ndarray) -> str | None:
     distinct = present.n_unique()
     if distinct == 1 and not used.has_nulls():
         return "constant"
-    if column.kind == "text":
-        if distinct == len(present):
-            return "all values differ, so it identifies rows and may leak"
-        if distinct > MAX_LEVELS or distinct > len(used) / 2:
-            return f"text with {distinct} levels (at most {MAX_LEVELS}, and half as many as rows, can be learned from)"
+    if column.kind == "text" and distinct == len(present):
+        return "all values differ, so it identifies rows and may leak"
     return None
+
+
+def for_formulas_alone(name: str, values: np.ndarray) -> str | None:
+    """What to say of text of so many levels that it may only be grouped by, in formulas; None of other text."""
+    distinct = len({value for value in values if value is not None})
+    if distinct <= min(MAX_LEVELS, len(values) / 2):
+        return None
+    return (
+        f"column {name!r} is left to formulas, which may group by it: text with {distinct} levels "
+        f"(at most {MAX_LEVELS}, and half as many as rows, can be learned from)"
+    )
 
 
 def _is_row_number(values: np.ndarray) -> bool:

@@ -7,7 +7,7 @@ import polars as pl
 
 from models.dataset import DataError, Dataset, listed, sealed
 from models.spec import Task
-from services.ingest.columns import Column, check_finite, typed, why_dropped
+from services.ingest.columns import Column, check_finite, for_formulas_alone, typed, why_dropped
 from services.ingest.reading import UNSTATED, Reading
 from services.ingest.target import Target, read_target
 
@@ -23,7 +23,7 @@ def from_table(
     The last notes say how many columns are used, and why each of the others is not.
 
     Dropped are columns that are constant or all missing, that number or identify rows, that are a copy of the target
-    (one to one for classes, a straight line for numbers), and text with more than 50 levels.
+    (one to one for classes, a straight line for numbers). Text with more than 50 levels is left to formulas.
 
     Raises:
         DataError: target absent or unusable (see `read_target`), fewer than 20 rows, more than 2,000 columns, text
@@ -62,6 +62,9 @@ def from_table(
                     notes.append(f"{series.name!r}: text that holds numbers only was read as numbers")
         else:
             dropped.append(f"column {column.name!r} was dropped: {reason}")
+    left = {name: words for name, values in factors.items() if (words := for_formulas_alone(name, values))}
+    groups = {name: factors.pop(name) for name in left}
+    dropped += left.values()
     if not numeric and not factors:
         raise DataError(f"{name!r} has no column left to learn from: {'; '.join(dropped)}")
     used = f"{len(numeric) + len(factors)} of {frame.width - 1} columns used"
@@ -77,6 +80,7 @@ def from_table(
             numeric=np.column_stack(list(numeric.values())) if numeric else np.empty((len(outcome.values), 0)),
             names=tuple(numeric),
             factors=factors,
+            groups=groups,
             shape=None,
             target=outcome.values,
             target_name=target,

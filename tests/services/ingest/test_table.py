@@ -4,7 +4,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from models.dataset import DataError
+from models.dataset import DataError, Partition
+from models.glm.design import design_of
+from models.preparation import prepare
 from services.ingest.table import from_array, from_table
 
 N = 60
@@ -101,12 +103,17 @@ def test_a_constant_with_gaps_is_kept_for_its_gaps():
     assert read(table(c=[None, *[1.0] * (N - 1)])).names == ("x", "c")
 
 
-def test_text_with_too_many_levels_is_dropped_and_noted():
+def test_text_with_too_many_levels_is_left_to_formulas_and_noted():
     dataset = read(
         table(t=[f"word {k // 2 * 2 if k < 58 else 0}" for k in range(N)], s=[f"w{k % 31}" for k in range(N)])
     )
     assert not has_note(dataset, "'t' was dropped")
-    assert has_note(dataset, "'s' was dropped", "31 levels")
+    assert has_note(dataset, "'s' is left to formulas", "31 levels")
+    assert list(dataset.factors) == ["t"] and list(dataset.groups) == ["s"]
+    split = prepare(dataset, Partition())
+    assert not any(name.startswith("s_") for name in split.columns)
+    _, design = design_of("x + (1|s)", split)
+    assert design.group.terms["1|s"].data.shape == (36, len(set(split.train.factors["s"])))
 
 
 @pytest.mark.parametrize(
