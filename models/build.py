@@ -11,7 +11,9 @@ from models.predictors.convnet import ConvolutionalNet
 from models.predictors.linear import LinearNet
 from models.predictors.mlp import ACTIVATIONS, MLPNet
 from models.spec import (
+    HMC,
     MLP,
+    NUTS,
     Bernoulli,
     Categorical,
     ConvNet,
@@ -29,6 +31,10 @@ from models.spec import (
     SpecError,
     StudentT,
 )
+
+MOST_PARAMETERS = 10**8
+MOST_DRAWN_BYTES = 16 * 2**30
+_BYTES = 4  # of a parameter
 
 
 @functools.lru_cache(maxsize=64)
@@ -58,8 +64,19 @@ def model_of(
     """The flat model of a net or a GLM, the same object for the same arguments, so that programs are found again.
 
     Raises:
-        SpecError: a conv net for a table, which has no neighbouring pixels.
+        SpecError: a conv net for a table, which has no neighbouring pixels, or more than `MOST_PARAMETERS` parameters.
     """
+    model = _model_of(predictor, likelihood, n_classes, n_inputs, shape)
+    if model.n_parameters > MOST_PARAMETERS:
+        raise SpecError(
+            f"it would have {model.n_parameters:,} parameters, and {MOST_PARAMETERS:,} is the most: make it narrower"
+        )
+    return model
+
+
+def _model_of(
+    predictor: Predictor, likelihood: Likelihood, n_classes: int, n_inputs: int, shape: tuple[int, ...] | None
+) -> Model:
     family = family_of(likelihood, n_classes)  # pyright: ignore[reportArgumentType] - frozen, hence hashable
     k = family.n_outputs
     match predictor:
@@ -74,6 +91,25 @@ def model_of(
             return build(lambda key: ConvolutionalNet(shape, k, p.channels, p.kernel, p.width, activation, key), family)
         case _:
             raise SpecError(f"predictor {predictor.kind!r} is a black box: it has no parameter vector")
+
+
+def check_draws(learner: Learner, model: Model) -> None:
+    """Refuse more draws than a worker can hold.
+
+    Raises:
+        SpecError: the draws of all chains of a run would have more than `MOST_DRAWN_BYTES`.
+    """
+    inference = learner.inference
+    if not isinstance(inference, NUTS | HMC):
+        return
+    size = inference.chains * inference.draws * model.n_parameters * _BYTES
+    if size > MOST_DRAWN_BYTES:
+        fewer = MOST_DRAWN_BYTES // (inference.chains * model.n_parameters * _BYTES)
+        raise SpecError(
+            f"{inference.chains:,} chains of {inference.draws:,} draws of {model.n_parameters:,} parameters would have "
+            f"{size / 2**30:,.0f} GiB, and {MOST_DRAWN_BYTES // 2**30} is the most: "
+            + (f"set inference.draws to {fewer:,} or fewer" if fewer else "make the net narrower")
+        )
 
 
 def prior_scales(learner: Learner, model: Model, n_rows: int) -> np.ndarray:

@@ -4,8 +4,10 @@ theta = (predictor's weights in the order of its leaves, likelihood's own parame
 and GLMs share this vector, and so the same metrics and the same geometry.
 """
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -34,9 +36,10 @@ class Leaf(NamedTuple):
 class Model:
     """A predictor and a family over a flat vector of p = n_weights + m parameters. Functions are pure.
 
+    Nothing of the length of theta is made before it is asked for, so that a net of any size can be described.
+
     Attributes:
         init: key -> theta, float32 (float64 under x64).
-        fan_in: (n_weights,) inputs that feed each weight's unit; `is_bias` marks biases.
         leaves: the predictor's arrays, in the order of theta.
     """
 
@@ -44,9 +47,20 @@ class Model:
     init: Callable[[PRNGKeyArray], Array]
     unravel: Callable[[Array], Any]
     n_weights: int
-    fan_in: np.ndarray
-    is_bias: np.ndarray
     leaves: tuple[Leaf, ...]
+
+    @cached_property
+    def fan_in(self) -> np.ndarray:
+        """(n_weights,) inputs that feed each weight's unit."""
+        return self._by_leaf([math.prod(leaf.shape[1:]) for leaf in self.leaves], np.int64)
+
+    @cached_property
+    def is_bias(self) -> np.ndarray:
+        """(n_weights,) which weights are biases."""
+        return self._by_leaf([len(leaf.shape) == 1 for leaf in self.leaves], np.bool_)
+
+    def _by_leaf(self, values: Sequence[int], dtype: type[np.generic]) -> np.ndarray:
+        return np.repeat(np.asarray(values, dtype), [leaf.stop - leaf.start for leaf in self.leaves])
 
     @property
     def layers(self) -> Mapping[str, slice]:
@@ -97,8 +111,6 @@ def build(predictor: Callable[[PRNGKeyArray], eqx.Module], family: Family) -> Mo
         Leaf(jax.tree_util.keystr(path, simple=True, separator="."), leaf.shape, stop - leaf.size, stop)
         for (path, leaf), stop in zip(paths, stops, strict=True)
     )
-    fan_in = np.concatenate([np.full(leaf.size, int(np.prod(leaf.shape[1:])), np.int64) for leaf in leaves])
-    is_bias = np.concatenate([np.full(leaf.size, leaf.ndim == 1) for leaf in leaves])
 
     def init(key: PRNGKeyArray) -> Array:
         weights, _ = ravel_pytree(eqx.filter(predictor(key), eqx.is_array))
@@ -109,7 +121,7 @@ def build(predictor: Callable[[PRNGKeyArray], eqx.Module], family: Family) -> Mo
         parts = [part.reshape(leaf.shape) for part, leaf in zip(jax.lax.split(weights, sizes), leaves, strict=True)]
         return eqx.combine(jax.tree.unflatten(tree, parts), static)
 
-    return Model(family, init, unravel, sum(sizes), fan_in, is_bias, named)
+    return Model(family, init, unravel, sum(sizes), named)
 
 
 def log_prior(theta: Theta, scales: Theta) -> Float[Array, ""]:

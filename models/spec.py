@@ -7,32 +7,21 @@ exactly when they mean the same fit.
 import difflib
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from models.record import Count, NonNegative, Positive, Settings, Share, SpecError, explained, shortened, worded
 
 SCHEMA_VERSION = 4
-MOST_FAULTS = 20  # of a spec that are told
+_MOST_DRAWS = 10**6  # of all chains of a run
 
 Task = Literal["classes", "real", "count"]
 Kind = Literal["deterministic", "bayesian-net", "glm", "baseline"]
 Activation = Literal["relu", "tanh", "gelu", "silu", "softplus"]
-
-Count = Annotated[int, Field(ge=1)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Share = Annotated[float, Field(gt=0, lt=1)]
-
-
-class SpecError(ValueError):
-    """A spec that cannot be meant: the message names the path, what was expected and the remedy."""
-
-
-class Settings(BaseModel):
-    """A frozen record that refuses unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+Width = Annotated[int, Field(ge=1, le=100_000)]
+Widths = Annotated[tuple[Width, ...], Field(min_length=1, max_length=100)]
 
 
 # --- predictors -------------------------------------------------------------------------------------------------------
@@ -48,7 +37,7 @@ class MLP(Settings):
     """Fully connected net; one hidden layer per entry of `widths`."""
 
     kind: Literal["mlp"] = "mlp"
-    widths: Annotated[tuple[Count, ...], Field(min_length=1)] = (32, 32)
+    widths: Widths = (32, 32)
     activation: Activation = "relu"
 
 
@@ -59,9 +48,9 @@ class ConvNet(Settings):
     """
 
     kind: Literal["convnet"] = "convnet"
-    channels: Annotated[tuple[Count, ...], Field(min_length=1)] = (8, 16)
-    kernel: Count = 3
-    width: Count = 32
+    channels: Widths = (8, 16)
+    kernel: Width = 3
+    width: Width = 32
     activation: Activation = "relu"
 
 
@@ -94,8 +83,8 @@ class BoostedTrees(Settings):
 
     kind: Literal["boosted-trees"] = "boosted-trees"
     learning_rate: Positive = 0.1
-    max_rounds: Count = 200
-    max_leaves: Annotated[int, Field(ge=2)] = 31
+    max_rounds: Annotated[int, Field(ge=1, le=100_000)] = 200
+    max_leaves: Annotated[int, Field(ge=2, le=100_000)] = 31
     min_leaf: Count = 20
 
 
@@ -251,12 +240,26 @@ class Optimise(Settings):
         return self
 
 
-class _Sample(Settings):
-    """What all samplers of a net's log joint share; chains start from members optimised by `init`."""
+class _Chains(Settings):
+    """What all samplers share."""
 
-    chains: Count = 4
+    chains: Annotated[int, Field(ge=1, le=1000)] = 4
     warmup: Count = 200
     draws: Count = 200
+
+    @model_validator(mode="after")
+    def _bounded(self) -> "_Chains":
+        if self.chains * self.draws > _MOST_DRAWS:
+            raise ValueError(
+                f"{self.chains:,} chains of {self.draws:,} draws are {self.chains * self.draws:,} draws of the "
+                f"posterior, and {_MOST_DRAWS:,} is the most: set draws to {_MOST_DRAWS // self.chains:,} or fewer"
+            )
+        return self
+
+
+class _Sample(_Chains):
+    """What all samplers of a net's log joint share; chains start from members optimised by `init`."""
+
     target_accept: Share = 0.8
     init: Optimise = Optimise(optimiser="adam", learning_rate=5e-3, epochs=60, batch_size=64)
     keep_draws: bool = True
@@ -277,11 +280,10 @@ class HMC(_Sample):
     steps: Count = 50
 
 
-class PyMC(Settings):
+class PyMC(_Chains):
     """PyMC's own NUTS on the model that Bambi builds from the formula."""
 
     method: Literal["pymc"] = "pymc"
-    chains: Count = 4
     warmup: Count = 500
     draws: Count = 500
     target_accept: Share = 0.8
@@ -423,26 +425,20 @@ def parse_learner(data: Any, where: str = "learner") -> Learner:
     try:
         return Learner.model_validate(data)
     except ValidationError as error:
-        raise SpecError("\n".join(explained(error.errors(), lambda fault: _explain(where, fault)))) from None
-
-
-def explained(faults: Sequence[Any], explain: Callable[[Any], str]) -> Iterator[str]:
-    """A line for each fault, for as many as anybody reads."""
-    yield from map(explain, faults[:MOST_FAULTS])
-    if len(faults) > MOST_FAULTS:
-        yield f"... and {len(faults) - MOST_FAULTS:,} more"
+        faults = error.errors(include_url=False)
+        raise SpecError("\n".join(explained(faults, lambda fault: _explain(where, fault)))) from None
 
 
 def _explain(where: str, error: Any) -> str:
     tags = {*_INFERENCES_OF, *(k for ks in LIKELIHOODS_OF.values() for k in ks), *_METHODS, "normal", "flat"}
     tags |= {"constant", "cosine", "plateau"}
-    path = ".".join([where, *(str(p) for p in error["loc"] if p not in tags)])
+    path = ".".join([where, *(shortened(str(p)) for p in error["loc"] if p not in tags)])
     if error["type"] == "extra_forbidden":
         known = _keys_at(error["loc"][:-1])
-        near = difflib.get_close_matches(str(error["loc"][-1]), known, n=1)
+        near = difflib.get_close_matches(shortened(str(error["loc"][-1])), known, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
         return f"{path}: unknown key; {hint}"
-    return f"{path}: {error['msg'].removeprefix('Value error, ')}"
+    return f"{path}: {worded(error)}"
 
 
 _RECORDS: Mapping[str, type[Settings]] = {

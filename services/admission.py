@@ -6,7 +6,7 @@ none, a sweep may name no file at all.
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,11 +14,9 @@ from typing import Any, NamedTuple
 from models.dataset import DataError
 from models.spec import Learner, SpecError, canonical_json
 from services.learners import presets
-from services.sweeps import Data, Sweep, parse_sweep, settle
-from services.varying import Draw, Range, variants
+from services.sweeps import Data, Sweep, check_size, parse_sweep, settle
+from services.varying import variants
 
-MAX_CONFIGURATIONS = 20_000
-MAX_RUNS = 1_000_000
 MAX_ENTRIES = 10_000
 MAX_DATASETS = 200
 _MAX_WHOLE = 2**63  # what tables hold
@@ -47,10 +45,11 @@ def admit(definition: Any, roots: Sequence[Path]) -> Admitted:
     if len(sweep.datasets) > MAX_DATASETS:
         raise SpecError(f"sweep.datasets: {len(sweep.datasets):,} of them, and a server takes at most {MAX_DATASETS}")
     data = tuple(each.model_copy(update={"data": _dataset(each.data, each, roots)}) for each in sweep.datasets)
-    learners = None if sweep.learners is None else tuple(_learner(each, roots) for each in sweep.learners)
+    known = presets("quick")
+    learners = None if sweep.learners is None else tuple(_learner(each, known, roots) for each in sweep.learners)
     sweep = sweep.model_copy(update={"datasets": data, "learners": learners})
-    _check_size(sweep)
     try:
+        check_size(sweep, sweep.learners_for(has_shape=True), "a server")
         settled = settle(sweep)
     except SpecError as error:
         raise SpecError(_relative(str(error), roots)) from None
@@ -78,8 +77,8 @@ def _dataset(name: str, asked: Data, roots: Sequence[Path]) -> str:
     return name
 
 
-def _learner(asked: str | Learner, roots: Sequence[Path]) -> str | Learner:
-    if isinstance(asked, Learner) or asked in presets("quick") or not asked.endswith((".yaml", ".yml", ".json")):
+def _learner(asked: str | Learner, known: Collection[str], roots: Sequence[Path]) -> str | Learner:
+    if isinstance(asked, Learner) or asked in known or not asked.endswith((".yaml", ".yml", ".json")):
         return asked  # a name that is unknown is refused with the nearest ones
     _check_words(asked, f"learner {_shown(asked)}")
     return str(_file(asked, roots, f"learner {_shown(asked)}"))
@@ -119,36 +118,12 @@ def _check_words(text: str, what: str) -> None:
         raise SpecError(f"{what}: expected at most {_MAX_WORDS} characters, all of them printable")
 
 
-def _check_size(sweep: Sweep) -> None:
-    """Before anything is worked out for each configuration."""
-    crossed = math.prod(_count(asked) for asked in sweep.vary.values())
-    draws = sweep.draws if any(isinstance(asked, Draw) for asked in sweep.vary.values()) else 1
-    learners = len(sweep.learners) if sweep.learners is not None else len(presets("quick"))
-    if (configurations := crossed * draws * learners) > MAX_CONFIGURATIONS:
-        raise SpecError(
-            f"sweep {sweep.name!r} may have {configurations:,} configurations, and a server plans at most "
-            f"{MAX_CONFIGURATIONS:,}: vary less, or run it by `basin submit`"
-        )
-    runs = configurations * len(sweep.datasets) * sweep.n_splits * sweep.n_seeds
-    if runs > MAX_RUNS:
-        raise SpecError(
-            f"sweep {sweep.name!r} may have {runs:,} runs, and a server accepts at most {MAX_RUNS:,}: ask for fewer "
-            "splits, seeds or values"
-        )
-
-
 def _check_values(definition: Any) -> None:
     """Before anything looks at each of them."""
     if sum(1 for _ in islice(_leaves(definition), MAX_ENTRIES + 1)) > MAX_ENTRIES:
         raise SpecError(f"sweep: a server takes at most {MAX_ENTRIES:,} values in one: ask for less, or for ranges")
     if any(isinstance(value, int) and abs(value) >= _MAX_WHOLE for value in _leaves(definition)):
         raise SpecError("sweep: it has a whole number in it that is beyond 64 bits")
-
-
-def _count(asked: Any) -> int:
-    if isinstance(asked, Range):
-        return asked.count
-    return 1 if isinstance(asked, Draw) else len(asked)
 
 
 def runs_at_most(sweep: Sweep) -> int:
@@ -169,10 +144,11 @@ def _check_text(sweep: Sweep) -> None:
 
 
 def _leaves(value: Any) -> Iterator[Any]:
-    if isinstance(value, Mapping):
+    """What holds nothing, an empty mapping or list among it."""
+    if isinstance(value, Mapping) and value:
         for each in value.values():
             yield from _leaves(each)
-    elif isinstance(value, list | tuple):
+    elif isinstance(value, list | tuple) and value:
         for each in value:
             yield from _leaves(each)
     else:

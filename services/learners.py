@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from models.record import shortened
 from models.spec import (
     GLM_PRIOR,
     MLP,
@@ -130,9 +131,9 @@ def choose(names: Sequence[str | Learner], budget: Budget) -> list[Learner]:
         elif name.endswith((".yaml", ".yml", ".json")):
             chosen += read_learners(Path(name))
         else:
-            near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+            near = difflib.get_close_matches(shortened(name), known, n=3, cutoff=0.4)
             hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
-            raise SpecError(f"unknown learner {name!r}: {hint} (or give a .yaml or .json file)")
+            raise SpecError(f"unknown learner {shortened(name)!r}: {hint} (or give a .yaml or .json file)")
     seen: set[str] = set()
     for learner in chosen:
         if learner.name in seen:

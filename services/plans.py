@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from cluster.executor import WIDTH
 from cluster.packing import Item
 from cluster.resources import Resources
-from models.build import model_of
+from models.build import check_draws, model_of
 from models.dataset import DataError, Dataset, Partition
 from models.fit import cost, program_key
 from models.geometry.catalogue import Ask, parse_asks
@@ -284,7 +284,8 @@ def _fitting(learner: Learner, dataset: Dataset, n_columns: int) -> Learner:
         return learner
     assert learner.likelihood is not None
     try:
-        model_of(learner.predictor, learner.likelihood, dataset.n_classes, n_columns, dataset.shape)  # pyright: ignore[reportArgumentType] - hashable
+        model = model_of(learner.predictor, learner.likelihood, dataset.n_classes, n_columns, dataset.shape)  # pyright: ignore[reportArgumentType] - hashable
+        check_draws(learner, model)
     except SpecError as error:
         raise SpecError(f"{dataset.name!r}: learner {learner.name!r}: {error}") from None
     return learner

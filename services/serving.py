@@ -19,6 +19,8 @@ class Limits(Settings):
     """Of a request's body."""
     json_depth: Count = 32
     """Of mappings and lists in a request's body."""
+    json_values: Count = 100_000
+    """Values in it, mappings and lists among them."""
     requests_per_second: Positive = 50.0
     """Of one token, or of one address where there is none."""
     burst: Count = 200

@@ -23,16 +23,19 @@ from pydantic import (
 )
 
 from models.halving import Halving
-from models.spec import Count, Learner, NonNegative, Settings, SpecError, Task, explained, parse_learner
+from models.record import Count, NonNegative, Settings, SpecError, explained, shortened, unquoted, worded
+from models.spec import Learner, Task, parse_learner
 from services.confinement import permitted
 from services.ingest.reading import Reading
 from services.learners import EFFORTS, Budget, choose, default_names
 from services.settings import settings
-from services.varying import Draw, Draws, Range, check_varied, variants
+from services.varying import Draw, Draws, Range, check_varied, combinations, variants
 from services.yaml_file import read_yaml
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 NAME_WORDS = "expected letters, digits, '.', '_' and '-', at most 64 of them, a letter or a digit first"
+MAX_CONFIGURATIONS = 20_000
+MAX_RUNS = 1_000_000
 # At most a few hundred gradients each; those that search or train (sharpness in the worst case, bounds) are asked for.
 MEASURES = (
     "hessian_top_eigenvalue",
@@ -66,13 +69,14 @@ def _data(value: Any) -> Any:
         return {"data": value}
     if isinstance(value, Mapping | Data):
         return value
-    raise ValueError("expected a dataset's name, or a mapping with `data`, `target`, `task` and how it is to be read")
+    expected = "expected a dataset's name, or a mapping with `data`, `target`, `task` and how it is to be read"
+    raise ValueError(f"{expected}{unquoted(value)}")
 
 
 def _learner(value: Any) -> Any:
     if isinstance(value, str | Mapping | Learner):
         return value
-    raise ValueError("expected a learner's name, the path of a learner file, or a learner in full")
+    raise ValueError(f"expected a learner's name, the path of a learner file, or a learner in full{unquoted(value)}")
 
 
 def _measure(value: Any) -> Any:
@@ -221,11 +225,8 @@ def parse_sweep(data: Any, where: str = "sweep") -> Sweep:
     try:
         return Sweep.model_validate(data)
     except ValidationError as error:
-        faults: list[Any] = [{**fault, "loc": _place(fault["loc"])} for fault in error.errors()]
-        wrong = {fault["loc"][:i] for fault in faults for i in range(len(fault["loc"]))}
-        # pydantic does not count the entries that are wrong, and so calls their list too short as well.
-        told = [fault for fault in faults if fault["type"] != "too_short" or fault["loc"] not in wrong]
-        raise SpecError("\n".join(explained(told, lambda fault: _explain(where, fault)))) from None
+        faults: list[Any] = [{**fault, "loc": _place(fault["loc"])} for fault in error.errors(include_url=False)]
+        raise SpecError("\n".join(explained(faults, lambda fault: _explain(where, fault)))) from None
 
 
 def _place(loc: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -244,27 +245,28 @@ _KEYS: Mapping[Any, type[Settings]] = {"datasets": Data, "resources": Demand, "e
 
 
 def _explain(where: str, fault: Any) -> str:
-    path = ".".join([where, *map(str, fault["loc"])])
+    path = ".".join([where, *(shortened(str(part)) for part in fault["loc"])])
     if fault["type"] == "extra_forbidden":
         group = fault["loc"][0] if len(fault["loc"]) > 1 else None
         known = Draw.model_fields if group == "vary" else _KEYS.get(group, Sweep).model_fields
-        near = difflib.get_close_matches(str(fault["loc"][-1]), known, n=1)
+        near = difflib.get_close_matches(shortened(str(fault["loc"][-1])), known, n=1)
         return f"{path}: unknown key; {f'did you mean {near[0]!r}?' if near else f'known keys: {", ".join(known)}'}"
     if fault["type"] == "string_pattern_mismatch":
-        return f"{path} is {fault['input']!r}: {NAME_WORDS}"
-    return f"{path}: {_EXPECTED.get(fault['type'], fault['msg'].removeprefix('Value error, '))}"
+        return f"{path} is {shortened(fault['input'])!r}: {NAME_WORDS}"
+    return f"{path}: {_EXPECTED.get(fault['type']) or worded(fault)}"
 
 
 def settle(sweep: Sweep) -> Sweep:
     """The same sweep so that it means the same elsewhere and later: learners in full, files by their whole paths.
 
     Raises:
-        SpecError: an unknown learner, a learner file that is wrong, settings that cannot be varied so, or a file that
-            may not be read.
+        SpecError: an unknown learner, a learner file that is wrong, settings that cannot be varied so, more runs than
+            are planned, or a file that may not be read.
     """
     confine(sweep)
     learners = sweep.learners_for(has_shape=True)
     check_varied(learners, sweep.vary)
+    check_size(sweep, learners)
     for learner in learners:
         variants(learner, sweep.vary, sweep.drawn)
     return sweep.model_copy(
@@ -275,6 +277,32 @@ def settle(sweep: Sweep) -> Sweep:
             "seeds": sweep.n_seeds,
         }
     )
+
+
+def check_size(sweep: Sweep, learners: Sequence[Learner], who: str = "Basin") -> None:
+    """Refuse more than can be planned, before anything is worked out for each configuration.
+
+    Args:
+        sweep: what is asked for.
+        learners: those of the sweep.
+        who: plans no more, for the message.
+
+    Raises:
+        SpecError: saying how much it is.
+    """
+    configurations = sum(combinations(learner, sweep.vary, sweep.drawn) for learner in learners) * len(sweep.datasets)
+    runs = configurations * sweep.n_splits * sweep.n_seeds
+    if configurations > MAX_CONFIGURATIONS or runs > MAX_RUNS:
+        splits, seeds = _counted(sweep.n_splits, "split"), _counted(sweep.n_seeds, "seed")
+        raise SpecError(
+            f"sweep {sweep.name!r} may have {_counted(configurations, 'configuration')}, each on {splits} with "
+            f"{seeds}: that is {runs:,} runs, and {who} plans at most {MAX_CONFIGURATIONS:,} configurations and "
+            f"{MAX_RUNS:,} runs. Ask for fewer splits, seeds or values, or make several sweeps of it"
+        )
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def confine(sweep: Sweep) -> None:

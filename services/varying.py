@@ -6,13 +6,18 @@ import json
 import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
+from fractions import Fraction
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import ConfigDict, Field, JsonValue, model_validator
 
-from models.spec import Count, Learner, Settings, SpecError, parse_learner
+from models.record import Count, Settings, SpecError, shortened
+from models.spec import Learner, parse_learner
 
 DIGITS = 4  # significant ones of a value that is computed: a table should show the very value that was used
+_ALL_DIGITS = 17  # of a double
+_CLOSE = 0.1  # of the distance to the next value: how far off a value of a range may be for having few digits
+_FINE = 0.01  # of the way from the lowest to the highest: likewise for a drawn value
 
 
 class Range(Settings):
@@ -33,13 +38,36 @@ class Range(Settings):
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
-        _check_ends(self.low, self.high, self.scale)
+        _check_ends(self.low, self.high, self.scale, self.whole)
+        if not self.whole and len(set(self.values())) < self.count:
+            raise ValueError(f"there are no {self.count} different numbers from {self.low!r} to {self.high!r}")
         return self
 
     def values(self) -> list[float | int]:
-        """The values, each once, rounded to `DIGITS` significant digits."""
-        steps = (i / (self.count - 1) for i in range(self.count))
-        return list(dict.fromkeys(_between(self.low, self.high, u, self.scale, self.whole) for u in steps))
+        """`count` values in order, the first and the last of which are the ends.
+
+        Those between have as few digits, but at least `DIGITS`, as keep each within a tenth of the distance to the next
+        one. Of whole numbers there are fewer if there are not so many.
+        """
+        if self.whole:
+            return self._whole_values()
+        exact = [_between(self.low, self.high, i / (self.count - 1), self.scale) for i in range(self.count)]
+        step = min(b - a for a, b in itertools.pairwise(exact))
+        return [self.low, *(_rounded(x, _CLOSE * step, self.low, self.high) for x in exact[1:-1]), self.high]
+
+    def _whole_values(self) -> list[float | int]:
+        low, high = math.ceil(self.low), math.floor(self.high)
+        count = min(self.count, high - low + 1)
+        found: list[float | int] = []
+        for i in range(count):
+            if self.scale == "log":
+                nearest = round(_between(low, high, i / max(1, count - 1), "log"))
+            else:
+                nearest = round(low + Fraction(i * (high - low), max(1, count - 1)))
+            # Where the nearest ones are taken already, as at the lower end of a logarithmic scale, those next to them.
+            least = found[-1] + 1 if found else low
+            found.append(max(least, min(nearest, high - (count - 1 - i))))
+        return found
 
 
 class Draw(Settings):
@@ -66,7 +94,7 @@ class Draw(Settings):
         elif self.values is not None or self.low is None or self.high is None:
             raise ValueError(f"{self.draw} has `low` and `high`, and no `values`")
         else:
-            _check_ends(self.low, self.high, self._scale)
+            _check_ends(self.low, self.high, self._scale, self.whole)
         return self
 
     @property
@@ -79,27 +107,45 @@ class Draw(Settings):
         if self.values is not None:
             return [self.values[int(uniform.random() * len(self.values))] for _ in range(count)]
         assert self.low is not None and self.high is not None
-        if self.whole and self.draw == "uniform":  # each number alike, both ends included
-            return [math.floor(self.low + uniform.random() * (self.high - self.low + 1)) for _ in range(count)]
-        return [_between(self.low, self.high, uniform.random(), self._scale, self.whole) for _ in range(count)]
+        shares = (uniform.random() for _ in range(count))
+        if not self.whole:
+            near, low, high = _FINE * (self.high - self.low), self.low, self.high
+            return [_rounded(_between(low, high, share, self._scale), near, low, high) for share in shares]
+        low, high = math.ceil(self.low), math.floor(self.high)
+        if self.draw == "uniform":  # each number alike, both ends included
+            return [min(high, math.floor(low + share * (high - low + 1))) for share in shares]
+        drawn = (round(_between(self.low, self.high, share, self._scale)) for share in shares)
+        return [min(high, max(low, value)) for value in drawn]
 
 
 Vary = Mapping[str, Sequence[Any] | Range | Draw]
 
 
-def _check_ends(low: float, high: float, scale: str) -> None:
+def _check_ends(low: float, high: float, scale: str, whole: bool) -> None:
     if not low < high:
         raise ValueError(f"`low` is {low:g} and `high` is {high:g}: expected a smaller and a larger number")
     if scale == "log" and low <= 0:
         raise ValueError(f"`low` is {low:g}: a logarithmic scale needs numbers above 0")
+    if not math.isfinite(high - low):
+        raise ValueError(f"`low` is {low:g} and `high` is {high:g}: expected numbers that are less far apart")
+    if whole and math.ceil(low) > math.floor(high):
+        raise ValueError(f"there is no whole number from {low!r} to {high!r}")
 
 
-def _between(low: float, high: float, share: float, scale: str, whole: bool) -> float | int:
+def _between(low: float, high: float, share: float, scale: str) -> float:
     if scale == "log":
-        value = math.exp(math.log(low) + share * (math.log(high) - math.log(low)))
-    else:
-        value = low + share * (high - low)
-    return round(value) if whole else float(f"{value:.{DIGITS}g}")
+        return math.exp(math.log(low) + share * (math.log(high) - math.log(low)))
+    return low + share * (high - low)
+
+
+def _rounded(value: float, near: float, low: float, high: float) -> float:
+    """A number from `low` to `high` at most `near` off, with as few digits, but at least `DIGITS`, as can be."""
+    value = min(high, max(low, value))
+    for digits in range(DIGITS, _ALL_DIGITS):
+        rounded = float(f"{value:.{digits}g}")
+        if abs(rounded - value) <= near and low <= rounded <= high:
+            return rounded
+    return value
 
 
 class Variant(NamedTuple):
@@ -129,9 +175,9 @@ def check_varied(learners: Sequence[Learner], vary: Vary) -> None:
     known = list(dict.fromkeys(itertools.chain.from_iterable(map(paths_of, learners))))
     for path in vary:
         if path not in known:
-            near = difflib.get_close_matches(path, known, n=3, cutoff=0.4)
+            near = difflib.get_close_matches(shortened(path), known, n=3, cutoff=0.4)
             hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"there are {', '.join(known)}"
-            raise SpecError(f"vary.{path}: no learner of the sweep has this setting; {hint}")
+            raise SpecError(f"vary.{shortened(path)}: no learner of the sweep has this setting; {hint}")
 
 
 def paths_of(learner: Learner) -> list[str]:
@@ -180,6 +226,16 @@ def variants(learner: Learner, vary: Vary, draws: Draws = Draws()) -> list[Varia
         held = made.model_dump(mode="json")
         found.setdefault(made, Variant(made, {path: _group(held, path.split(".")) for path in vary if path in has}))
     return list(found.values())
+
+
+def combinations(learner: Learner, vary: Vary, draws: Draws) -> int:
+    """How many combinations `variants` goes through, by arithmetic."""
+    has = set(paths_of(learner))
+    mine = [asked for path, asked in vary.items() if path in has]
+    crossed = math.prod(
+        asked.count if isinstance(asked, Range) else len(asked) for asked in mine if not isinstance(asked, Draw)
+    )
+    return crossed * (draws.count if any(isinstance(asked, Draw) for asked in mine) else 1)
 
 
 def _values(asked: Sequence[Any] | Range) -> Sequence[Any]:

@@ -20,7 +20,7 @@ from models.geometry import (
     spectral_density,
 )
 from models.geometry.definition import Definition
-from models.spec import Settings, SpecError
+from models.record import Settings, SpecError, shortened, worded
 
 _FAMILIES = (
     curvature,
@@ -59,19 +59,16 @@ def ask(measure: str, **settings: Any) -> Ask:
         SpecError: an unknown measure, with the nearest names, or a setting that it does not have or cannot take.
     """
     if measure not in CATALOGUE:
-        near = difflib.get_close_matches(measure, CATALOGUE, n=3, cutoff=0.5)
+        near = difflib.get_close_matches(shortened(measure), CATALOGUE, n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"choose from {', '.join(CATALOGUE)}"
-        raise SpecError(f"unknown measure {measure!r}: {hint}")
+        raise SpecError(f"unknown measure {shortened(measure)!r}: {hint}")
     record = CATALOGUE[measure].settings
     try:
         return Ask(measure, record.model_validate(settings))
     except ValidationError as error:
         known = ", ".join(record.model_fields) or "none"
         faults = [
-            f"unknown setting; it has {known}"
-            if e["type"] == "extra_forbidden"
-            else e["msg"].removeprefix("Value error, ")
-            for e in error.errors()
+            f"unknown setting; it has {known}" if e["type"] == "extra_forbidden" else worded(e) for e in error.errors()
         ]
         paths = [".".join([measure, *map(str, e["loc"])]) for e in error.errors()]
         raise SpecError("\n".join(f"{path}: {fault}" for path, fault in zip(paths, faults, strict=True))) from None

@@ -19,7 +19,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cluster.errors import ClusterError
 from models.dataset import DataError
-from models.spec import MOST_FAULTS, Settings, SpecError
+from models.record import MOST_FAULTS
+from models.spec import Settings, SpecError
 from services.archive import DamagedError
 from services.errors import ConflictError, NotStoredError, QueryError, ScheduleError, ServiceError
 from services.formatting import printable

@@ -1,9 +1,7 @@
 """How much one request, and one caller, may ask for: size, nesting, time and rate. ASGI middleware."""
 
 import asyncio
-import json
 import math
-import re
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -18,15 +16,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from services.api.access import holder, is_permitted
 from services.api.envelope import Envelope
 from services.api.errors import ApiError, request_id_of, told
+from services.api.json_bodies import check_json
 from services.errors import ServiceError
 from services.serving import Limits
 
 STRANGER_SHARE = 0.2  # of the rate and the burst, for an address whose requests bring no valid token
 STRANGER_BYTES = 64 * 2**10  # of a body, likewise
 _MAX_KNOWN = 10_000
-# A string (whole, or cut off), a bracket, or a number that JSON does not have. Possessive: no text takes long.
-_TOKENS = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[{]|[\]}]|NaN|Infinity', re.DOTALL)
-_STEPS = {b"[": 1, b"{": 1, b"]": -1, b"}": -1}
 
 
 def guard(app: FastAPI, limits: Limits) -> None:
@@ -37,7 +33,7 @@ def guard(app: FastAPI, limits: Limits) -> None:
 
 
 class Bodies:
-    """Reads a request's body before anything else does, and refuses what is too large, too deep, or no JSON numbers.
+    """Reads a request's body before anything else does, and refuses what is too large, too deep, or no plain JSON.
 
     Of who brings no valid token little is read, whatever becomes of it.
     """
@@ -91,9 +87,9 @@ class Bodies:
 
     async def _check(self, body: bytes) -> None:
         if len(body) > STRANGER_BYTES:  # it takes a while, in which others are answered
-            await run_in_threadpool(check_json, body, self._limits.json_depth)
+            await run_in_threadpool(check_json, body, self._limits.json_depth, self._limits.json_values)
         else:
-            check_json(body, self._limits.json_depth)
+            check_json(body, self._limits.json_depth, self._limits.json_values)
 
     async def _most(self, scope: Scope, size: int) -> int:
         """The most bytes that may be read, where so many are to be."""
@@ -103,27 +99,6 @@ class Bodies:
         if size > most:
             raise _too_large(most)
         return most
-
-
-def check_json(body: bytes, deepest: int) -> None:
-    """Refuse what would be hard to parse, before it is parsed.
-
-    Raises:
-        ApiError: it is nested too deeply, has a number in it that JSON does not have, or is not in UTF-8.
-    """
-    if not json.detect_encoding(body).startswith("utf-8"):  # a parser may take others, in which this would see nothing
-        raise ApiError("invalid_request", "expected JSON in UTF-8")
-    depth = 0
-    for found in _TOKENS.finditer(body):
-        token = found[0]
-        if token in _STEPS:
-            depth += _STEPS[token]
-            if depth > deepest:
-                raise ApiError("invalid_request", f"the body is nested more than {deepest} deep: send it flatter")
-        elif token[:1] != b'"':
-            raise ApiError(
-                "invalid_request", "the body has NaN or Infinity in it, which JSON does not have: leave it out"
-            )
 
 
 def _too_large(most: int) -> ApiError:

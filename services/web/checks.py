@@ -11,6 +11,7 @@ import yaml
 from models.dataset import DataError
 from models.spec import SpecError
 from services.admission import admit
+from services.yaml_file import decode_yaml, reason_of
 
 EXAMPLE = """\
 name: first-look
@@ -23,25 +24,8 @@ vary:
   inference.learning_rate: [0.01, 0.03]
 """
 LARGEST = 2**18
-DEEPEST = 32
+MOST_VALUES = 15_000  # a few more than a server takes
 _FAULT = re.compile(r"(sweep(?:\.[\w.-]+)?|vary[\w.-]*|connections[\w.-]*|line \d+, column \d+)(?:: | (?=is ))(.*)")
-
-
-class _Plain(yaml.SafeLoader):
-    """Without aliases, by which a small text can mean an enormous one, and no deeper than sweeps are."""
-
-    depth = 0
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            raise SpecError("sweep: aliases (*name) are not taken here: write it out")
-        if self.depth > DEEPEST:
-            raise SpecError(f"sweep: it is nested more than {DEEPEST} deep: write it flatter")
-        self.depth += 1
-        try:
-            return super().compose_node(parent, index)
-        finally:
-            self.depth -= 1
 
 
 def check(text: bytes, roots: Sequence[Path]) -> dict[str, Any]:
@@ -67,16 +51,15 @@ def _decoded(text: bytes) -> Any:
     if len(text) > LARGEST:
         raise SpecError(f"sweep: it has {len(text):,} bytes, and at most {LARGEST:,} are taken")
     try:
-        found = _Plain(text.decode("utf-8")).get_single_data()
+        found = decode_yaml(text.decode("utf-8"), "sweep", most=MOST_VALUES, aliases=False)
         return json.loads(json.dumps(found, allow_nan=False))
     except SpecError:
         raise
     except UnicodeDecodeError:
         raise SpecError("sweep: expected text in UTF-8") from None
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        at = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "sweep"
-        raise SpecError(f"{at}: this is not YAML: {error.problem or 'it cannot be read'}") from None
+        at, _, problem = reason_of(error).partition(": ")
+        raise SpecError(f"{at}: this is not YAML: {problem}") from None
     except (yaml.YAMLError, ValueError, TypeError, RecursionError):
         plain = "text (dates in quotes), numbers, lists, mappings"
         raise SpecError(f"sweep: expected YAML with plain values: {plain}") from None

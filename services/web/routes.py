@@ -8,7 +8,6 @@ from urllib.parse import parse_qs, quote, urlencode
 
 from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
-from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, StreamingResponse
 from fastapi.routing import APIRoute
@@ -248,7 +247,7 @@ async def _events(
 
 async def _check(request: Request, here: Here) -> JSONResponse:
     text = await request.body()
-    return JSONResponse(await run_in_threadpool(check, text, here.serving.data_roots))
+    return JSONResponse(await to_thread.run_sync(check, text, here.serving.data_roots, limiter=_at_once))
 
 
 # --- signing in, and what goes wrong ----------------------------------------------------------------------------------

@@ -1,11 +1,13 @@
 """From specs to functions: each name builds what it says, once."""
 
+import tracemalloc
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from models.build import family_of, model_of, prior_scales
+from models.build import check_draws, family_of, model_of, prior_scales
 from models.spec import (
     HMC,
     MLP,
@@ -74,6 +76,30 @@ def test_every_predictor_has_its_model(predictor, shape, n_parameters):
     assert theta.shape == (n_parameters,)
     assert jax.eval_shape(model.predict, theta, jnp.ones((2, 16))).shape == (2, 3)
     assert model is model_of(predictor.model_copy(), Categorical(), 3, 16, shape)
+
+
+def test_a_large_net_is_described_without_its_memory():
+    """4.6 GB of float64, which its whole vector would take."""
+    tracemalloc.start()
+    try:
+        model = model_of(MLP(widths=(9000, 9000)), Categorical(), 3, 16, None)
+        with pytest.raises(SpecError, match="it would have 400,420,003 parameters, and 100,000,000 is the most"):
+            model_of(MLP(widths=(20_000, 20_000)), Categorical(), 3, 16, None)
+        assert tracemalloc.get_traced_memory()[1] < 50e6
+    finally:
+        tracemalloc.stop()
+    assert model.n_parameters == 17 * 9000 + 9001 * 9000 + 9001 * 3
+
+
+def test_more_draws_than_a_worker_can_hold_are_refused():
+    model = model_of(MLP(widths=(1000, 1000)), Categorical(), 3, 16, None)
+    prior = Normal()
+    few, many = (
+        Learner(name="a", predictor=MLP(), prior=prior, inference=HMC(chains=4, draws=draws)) for draws in (1000, 2000)
+    )
+    check_draws(few, model)
+    with pytest.raises(SpecError, match=r"would have 30 GiB, and 16 is the most: set inference\.draws to 1,0\d\d or"):
+        check_draws(many, model)
 
 
 def test_a_convnet_is_refused_for_a_table():

@@ -68,6 +68,24 @@ NET = {"name": "net", "predictor": {"kind": "mlp"}, "inference": {"method": "opt
             "set inference.init.optimiser to 'adam' or 'sgd'",
         ),
         ({"name": "a/../b"}, "learner.name"),
+        ({"name": True}, "learner.name: expected text, and YAML reads yes, on and true as an answer"),
+        (
+            {"predictor": {"kind": "formula", "formula": "a" * 20_001}, "inference": {"method": "pymc"}},
+            "has 20,001 characters",
+        ),
+        ({"inference": {"method": "optimise", "epochs": True}}, "learner.inference.epochs: expected a number"),
+        ({"inference": {"method": "optimise", "epochs": 10**10}}, "learner.inference.epochs"),
+        ({"inference": {"method": "optimise", "momentum": False}}, "learner.inference.momentum: expected a number"),
+        ({"inference": {"method": "optimise", "schedule": {"kind": "cosine", "warmup": True}}}, "expected a number"),
+        ({"predictor": {"kind": "convnet", "channels": [10**6]}}, "less than or equal to 100000"),
+        (
+            {"prior": {"kind": "normal"}, "inference": {"method": "nuts", "draws": 10**6}},
+            "set draws to 250,000 or fewer",
+        ),
+        (
+            {"predictor": {"kind": "formula"}, "inference": {"method": "pymc", "chains": 8, "draws": 200_000}},
+            "8 chains of 200,000 draws are 1,600,000 draws of the posterior, and 1,000,000 is the most",
+        ),
     ],
 )
 def test_refuses_what_cannot_be_meant_with_path_and_remedy(change, message):

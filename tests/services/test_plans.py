@@ -15,10 +15,13 @@ from models.geometry.catalogue import ask
 from models.result import RunRequest
 from models.spec import (
     MLP,
+    NUTS,
     BoostedTrees,
     Categorical,
+    Flat,
     Learner,
     Library,
+    Normal,
     Optimise,
     Poisson,
     SpecError,
@@ -75,6 +78,20 @@ def test_a_plan_crosses_datasets_learners_varied_settings_splits_and_seeds():
     assert requests == {request.run_key: request for request in expected}
     assert len(found.run_keys) == len(set(found.run_keys)) == 2 * (4 + 1) * 3 * 2
     assert found.asks == (ask("l2_norm"),)
+
+
+@pytest.mark.parametrize(
+    ("predictor", "inference", "words"),
+    [
+        (MLP(widths=(20_000, 20_000)), Optimise(), "it would have 400,160,003 parameters"),
+        (MLP(widths=(2000, 2000)), NUTS(draws=1000), "draws of 4,016,003 parameters would have"),
+    ],
+)
+def test_what_no_worker_can_hold_is_not_planned(predictor, inference, words):
+    prior = Normal() if isinstance(inference, NUTS) else Flat()
+    with pytest.raises(SpecError, match=r"learner 'wide': .*") as refused:
+        planned(CLASSES, learners=[Learner(name="wide", predictor=predictor, prior=prior, inference=inference)])
+    assert words in str(refused.value)
 
 
 def test_runs_that_are_the_same_are_planned_once():

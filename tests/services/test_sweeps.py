@@ -2,6 +2,8 @@
 
 import json
 import re
+import time
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -132,6 +134,40 @@ WRONG = {
     "a learner file that is not there": ({"learners": ["mine.yaml"]}, ["no file 'mine.yaml'"]),
     "a budget that there is not": ({"budget": "fast"}, ["s.yaml.budget", "'quick', 'standard' or 'thorough'"]),
     "no split": ({"splits": 0}, ["s.yaml.splits", "greater than or equal to 1"]),
+    "an answer for a number": ({"splits": True}, ["s.yaml.splits: expected a number, and this is yes, on or true"]),
+    "an answer for a share": (
+        {"vary": {"inference.momentum": [False]}},
+        ["'mlp-sgd' cannot have inference.momentum = false", "expected a number, and this is no, off or false"],
+    ),
+    "an answer for an end": (
+        {"vary": {"inference.momentum": {"low": False, "high": 0.9, "count": 3}}},
+        ["s.yaml.vary.inference.momentum.low: expected a number"],
+    ),
+    "an answer for a width": (
+        {"vary": {"predictor.widths": [[True, 8]]}},
+        ["predictor.widths.0: expected a number, and this is yes"],
+    ),
+    "an answer for a name": (
+        {"datasets": [{"data": "a.csv", "target": False}]},
+        ["s.yaml.datasets.0.target: expected text, and YAML reads no, off and false as", "put it in quotation marks"],
+    ),
+    "a number for a name": (
+        {"datasets": [{"data": "a.csv", "target": 2021}]},
+        ["s.yaml.datasets.0.target: expected text, and this is read as a number", "put it in quotation marks"],
+    ),
+    "a number for its name": ({"name": 2024}, ["s.yaml.name: expected text, and this is read as a number"]),
+    "a date for a name": (
+        {"datasets": [{"data": "a.csv", "target": date(2021, 1, 1)}]},
+        ["s.yaml.datasets.0.target: expected text, and this is read as a date", "put it in quotation marks"],
+    ),
+    "an answer for a dataset": (
+        {"datasets": [True]},
+        ["s.yaml.datasets.0: expected a dataset's name", "quotation marks"],
+    ),
+    "a number for a learner": ({"learners": [7]}, ["s.yaml.learners.0: expected a learner's name", "quotation marks"]),
+    "more than anybody counts": ({"splits": 10**10}, ["s.yaml.splits", "less than or equal to 1000000000"]),
+    "a very wide net": ({"vary": {"predictor.widths": [[10**6]]}}, ["widths.0", "less than or equal to 100000"]),
+    "a very deep net": ({"vary": {"predictor.widths": [[2] * 101]}}, ["widths", "at most 100 items"]),
     "half a seed": ({"seeds": 1.5}, ["s.yaml.seeds", "valid integer"]),
     "nothing to vary": ({"vary": ["inference.learning_rate"]}, ["s.yaml.vary: expected a mapping"]),
     "a value that is no list": (
@@ -224,3 +260,36 @@ def test_a_file_that_cannot_be_read_is_told_by_name(tmp_path: Path):
     (tmp_path / "s.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(SpecError, match="cannot read"):
         read_sweep(tmp_path / "s.yaml")
+
+
+@pytest.mark.parametrize(
+    ("stated", "words"),
+    [
+        ({"seeds": 100_000_000, "splits": 1}, "1 split with 100,000,000 seeds: that is 200,000,000 runs"),
+        (
+            {
+                "learners": ["mlp-sgd", "svm"],
+                "vary": {
+                    "inference.batch_size": {"low": 8, "high": 80, "count": 60, "whole": True},
+                    "inference.momentum": {"low": 0.1, "high": 0.9, "count": 60},
+                    "inference.learning_rate": {"low": 0.001, "high": 0.3, "count": 60, "scale": "log"},
+                },
+                "splits": 5,
+                "seeds": 20,
+            },
+            "216,001 configurations, each on 5 splits with 20 seeds: that is 21,600,100 runs",
+        ),
+        (
+            {"draws": 1_000_000, "vary": {"inference.momentum": {"draw": "uniform", "low": 0.1, "high": 0.9}}},
+            "1,000,001 configurations",
+        ),
+    ],
+)
+def test_more_runs_than_are_planned_are_refused_before_they_are_made(stated, words):
+    start = time.process_time()
+    with pytest.raises(SpecError) as refused:
+        settle(parse_sweep(SMALL | stated))
+    assert time.process_time() - start < 1
+    assert words in str(refused.value) and "Basin plans at most 20,000 configurations and 1,000,000" in str(
+        refused.value
+    )

@@ -1,6 +1,13 @@
 """Varying settings by their paths."""
 
+import itertools
+import math
+
+import numpy as np
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from models.spec import NUTS, Learner, Linear, Normal, SpecError
 from services.learners import presets
@@ -65,6 +72,86 @@ def test_ranges_have_equal_distances_or_equal_ratios_and_both_ends():
     assert Range(low=1, high=3, count=5, whole=True).values() == [1, 2, 3]
     vary = {"inference.learning_rate": Range(low=0.1, high=0.3, count=3), "inference.batch_size": [8, 16]}
     assert rates(variants(SGD, vary)) == [0.1, 0.1, 0.2, 0.2, 0.3, 0.3]
+
+
+NUMBERS = st.floats(-1e9, 1e9) | st.floats(1e-6, 1e3) | st.integers(-(10**6), 10**6).map(float)
+LARGE = st.floats(1e-12, 1e12) | st.integers(1, 10**6).map(float)
+
+
+def ends(data: st.DataObject, scale: str) -> tuple[float, float]:
+    """A lower and a higher one, which may be close to each other."""
+    low = data.draw(LARGE if scale == "log" else NUMBERS)
+    high = data.draw((LARGE if scale == "log" else NUMBERS) | st.floats(1e-9, 2).map(lambda by: low + abs(low) * by))
+    assume(math.isfinite(high) and high - low > 1e-10 * max(abs(low), abs(high), 1e-6))
+    return low, high
+
+
+@given(st.data(), st.integers(2, 60), st.sampled_from(["linear", "log"]))
+def test_a_range_has_its_ends_and_as_many_values_within_as_are_asked_for(data: st.DataObject, count: int, scale: str):
+    low, high = ends(data, scale)
+    values = Range(low=low, high=high, count=count, scale=scale).values()
+    assert (values[0], values[-1], len(values)) == (low, high, count)
+    assert all(a < b for a, b in itertools.pairwise(values))
+    exact = np.linspace(low, high, count) if scale == "linear" else np.geomspace(low, high, count)
+    assert np.all(np.abs(values - exact) <= 0.11 * np.diff(exact).min())
+
+
+@given(st.data(), st.integers(2, 60), st.sampled_from(["linear", "log"]))
+def test_a_range_of_whole_numbers_has_no_others_and_each_once(data: st.DataObject, count: int, scale: str):
+    low, high = ends(data, scale)
+    first, last = math.ceil(low), math.floor(high)
+    assume(first <= last)
+    values = Range(low=low, high=high, count=count, scale=scale, whole=True).values()
+    assert all(isinstance(value, int) for value in values)
+    assert len(values) == min(count, last - first + 1) and values[0] == first
+    assert values[-1] == last or len(values) == 1
+    assert all(a < b for a, b in itertools.pairwise(values))
+    if scale == "linear" and len(values) > 1:
+        assert np.all(np.abs(values - np.linspace(first, last, len(values))) <= 0.5 + 1e-6)
+
+
+@given(st.data(), st.sampled_from(["uniform", "log-uniform"]), st.booleans())
+def test_what_is_drawn_lies_within(data: st.DataObject, draw: str, whole: bool):
+    low, high = ends(data, "log" if draw == "log-uniform" else "linear")
+    assume(not whole or math.ceil(low) <= math.floor(high))
+    values = Draw(draw=draw, low=low, high=high, whole=whole).take(30, "s")
+    assert all(low <= value <= high for value in values)
+    assert not whole or all(isinstance(value, int) for value in values)
+    assert whole or len(set(values)) > 15
+
+
+@pytest.mark.parametrize(
+    ("asked", "values"),
+    [
+        ({"low": 0.9, "high": 0.99999, "count": 2}, [0.9, 0.99999]),
+        ({"low": 0.99991, "high": 0.99999, "count": 5}, [0.99991, 0.99993, 0.99995, 0.99997, 0.99999]),
+        ({"low": 12341, "high": 12349, "count": 5}, [12341, 12343, 12345, 12347, 12349]),
+        ({"low": 1e-5, "high": 12345, "count": 2, "scale": "log"}, [1e-5, 12345]),
+        ({"low": 1, "high": 16, "count": 5, "scale": "log", "whole": True}, [1, 2, 4, 8, 16]),
+        ({"low": 1, "high": 16, "count": 10, "scale": "log", "whole": True}, [1, 2, 3, 4, 5, 6, 7, 9, 12, 16]),
+        ({"low": 8.5, "high": 10.5, "count": 2, "whole": True}, [9, 10]),
+        ({"low": 7.5, "high": 8.5, "count": 4, "whole": True}, [8]),
+        ({"low": 0.1, "high": 0.9, "count": 4}, [0.1, 0.3667, 0.6333, 0.9]),  # as ever
+    ],
+)
+def test_values_of_ranges(asked: dict, values: list):
+    found = Range(**asked).values()
+    assert found == values
+    assert [type(value) for value in found] == [int if asked.get("whole") else float] * len(values)
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"low": 1, "high": 1 + 2**-52, "count": 5}, "no 5 different numbers"),
+        ({"low": 1.2, "high": 1.8, "count": 5, "whole": True}, "no whole number from 1.2 to 1.8"),
+        ({"low": -1e308, "high": 1e308, "count": 5}, "less far apart"),
+        ({"low": True, "high": 2, "count": 5}, "expected a number"),
+    ],
+)
+def test_ranges_that_there_are_not(asked: dict, words: str):
+    with pytest.raises(ValidationError, match=words):
+        Range(**asked)
 
 
 def test_draws_are_the_same_always_and_go_together():

@@ -38,6 +38,12 @@ def test_faults_have_their_paths() -> None:
         ("name: x\ndatasets: ['http://169.254.169.254/x.csv']\n", "", "nothing is fetched"),
         ("name: x\ndatasets: [nope]\n", "", "no data set 'nope'"),
         (b"\xff\xfe\x00", "", "UTF-8"),
+        ("name: a\nname: b\n", "line 2, column 1", "the key 'name' is there twice"),
+        ("name: a\nsplits: yes\ndatasets: [iris]\n", "splits", "expected a number, and this is yes"),
+        ("name: a\ndatasets: [{data: iris, target: no}]\n", "datasets.0.target", "put it in quotation marks"),
+        ("name: a\ndatasets: [iris]\nseeds: 100000000\n", "", "a server plans at most"),
+        ("[" + "[]," * 80_000 + "]", "", "more than 15,000 values"),
+        ("[" + "[]," * 12_000 + "]", "", "at most 10,000 values"),
         ("#" * (LARGEST + 1), "", "are taken"),
     ],
 )
