@@ -39,13 +39,18 @@ def spaced(total: int, wanted: int = MEASURED_DRAWS) -> list[int]:
 
 
 def points_of(run: Run, thetas: Array | np.ndarray, draws: Sequence[int]) -> list[Point]:
-    """The run's (t, p) parameter vectors on its training rows, each with randomness of its own."""
-    thetas, scales = jnp.asarray(thetas), run.prior_scales
-    rows = Landscape(run.model, *rows_of(run.split.train, thetas.dtype))
-    started = isinstance(run.request.learner.inference, Optimise)
-    initial = run.model.init(run.keys.init).astype(thetas.dtype) if started else None
-    keys = [jax.random.fold_in(run.keys.measure, draw + 1) for draw in draws]
-    return [Point(rows, theta, scales, key, initial) for theta, key in zip(thetas, keys, strict=True)]
+    """The run's (t, p) parameter vectors on its training rows, each with randomness of its own.
+
+    The vectors' precision is that of the fit. Its start is drawn again in it: from the same key another precision draws
+    other numbers.
+    """
+    with jax.enable_x64(thetas.dtype == np.float64):
+        thetas, scales = jnp.asarray(thetas), run.prior_scales
+        rows = Landscape(run.model, *rows_of(run.split.train, thetas.dtype))
+        started = isinstance(run.request.learner.inference, Optimise)
+        initial = run.model.init(run.keys.init) if started else None
+        keys = [jax.random.fold_in(run.keys.measure, draw + 1) for draw in draws]
+        return [Point(rows, theta, scales, key, initial) for theta, key in zip(thetas, keys, strict=True)]
 
 
 def take(run: Run, points: Sequence[Point], draws: Sequence[int], asks: Sequence[Ask]) -> Taken:

@@ -40,8 +40,8 @@ def audit_sweep(
         say(f"auditing {row['learner']} on {row['dataset']}, split {row['split']}, seed {row['seed']}")
         request = request_of(row)
         run = Run(request, prepare(datasets[request.fingerprint], request.partition), lambda event: None)
+        (point,) = points_of(run, vectors(store.bundle(request.run_key), [draw]), [draw])
         with jax.enable_x64(True):
-            (point,) = points_of(run, vectors(store.bundle(request.run_key), [draw]), [draw])
             found = audit(point, asks, key=run.keys.measure)
         rows += [
             AuditRow(dataset=row["dataset"], learner=row["learner"], run_key=request.run_key, **each._asdict())

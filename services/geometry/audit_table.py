@@ -18,9 +18,9 @@ def print_audit(document: AuditDocument, console: Console) -> None:
     """Print what rescaling and permuting move, a table for each learner."""
     for (dataset, learner), group in groupby(document.rows, key=lambda row: (row.dataset, row.learner)):
         rows = list(group)
-        by_measure = [
-            (key, list(mine)) for key, mine in groupby(rows, key=lambda row: named(row.measure, row.component))
-        ]
+        by_measure: dict[str, list[AuditRow]] = {}  # rows come by transformation, and a measure's components apart
+        for row in rows:
+            by_measure.setdefault(named(row.measure, row.component), []).append(row)
         columns = [
             Column(Cell("measure"), lambda item: Cell(item[0])),
             Column(Cell("at the", "estimate"), lambda item: Cell(format_number(item[1][0].before, 4))),
@@ -29,7 +29,7 @@ def print_audit(document: AuditDocument, console: Console) -> None:
             Column(Cell("as", "declared"), lambda item: Cell(_agreement(item[1]))),
         ]
         reasons = dict.fromkeys(f"{row.measure}: {row.reason}" for row in rows if row.reason)
-        show(f"Audit of {learner} on {dataset}", columns, by_measure, console, reasons)
+        show(f"Audit of {learner} on {dataset}", columns, list(by_measure.items()), console, reasons)
     console.print()
     console.print(Text(document.applies, style="dim"))
 

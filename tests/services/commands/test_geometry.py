@@ -70,6 +70,31 @@ def test_a_sweep_is_measured_told_and_audited(fitted, tmp_path: Path):
     assert {row.measure for row in rows if row.moved} == {"l2_norm", "sharpness_sam"}
 
 
+def test_an_audit_starts_from_what_the_runs_stored(command, tmp_path: Path):
+    """Also where training began; and each of a measure's components has one line."""
+    measures = ["distance_from_initialisation", "hessian_trace", "normalised_margin", "l2_norm"]
+    spec = {**SWEEP, "learners": SWEEP["learners"][:1], "measures": measures, "splits": 1}
+    del spec["vary"]
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(spec))
+    fitted = command("sweep", "run", "tiny.yaml", *HERE)
+    assert fitted.status == 0, fitted.err
+    audited = command("audit", "tiny", "--json", "audit.json")
+    assert audited.status == 0, audited.err
+    stored = {
+        (row["run_key"], row["measure"], row["component"]): row
+        for row in Store(tmp_path / "store").scan("geometry").collect().iter_rows(named=True)
+    }
+    rows = AuditDocument.model_validate_json((tmp_path / "audit.json").read_text()).rows
+    held = set()
+    for row in rows:
+        if row.before is not None:
+            kept = stored[row.run_key, row.measure, row.component]
+            assert row.before == pytest.approx(kept["value"], rel=2e-3, abs=1e-6 + 4 * kept["standard_error"]), row
+            held.add(row.measure)
+    assert held == set(measures)
+    assert audited.out.count("normalised_margin") == 4
+
+
 def test_lines_fit_the_terminal(fitted, monkeypatch):
     fitted("measure", "tiny", "--paths", *HERE)
     for width in (80, 120):
