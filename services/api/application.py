@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from services.api import analyses, bundles, health, schedules, sweeps, tables
 from services.api.context import Context
 from services.api.errors import HANDLERS, Faults
+from services.api.heads import Heads
 from services.api.limits import guard
 from services.api.traffic import Traffic
 from services.serving import Serving, serving
@@ -60,6 +61,7 @@ def create_application(settings: Serving, end: Callable[[], None] | None = None)
         app.include_router(router)
     app.include_router(pages())
     # The last one sees a request first.
+    app.add_middleware(Heads)
     app.add_middleware(Faults)
     app.add_middleware(Traffic, registry=app.state.registry)
     guard(app, settings.limits)
