@@ -31,7 +31,7 @@ from services.sweeps import NAME, NAME_WORDS, Data, comparison
 def compare(
     dataset: Annotated[
         str | None,
-        typer.Argument(help="A file (CSV, Parquet, Arrow, NPZ), a name from `basin data list`, or openml:ID."),
+        typer.Argument(help="A file (CSV, .xlsx, Parquet and more), a name from `basin data list`, or openml:ID."),
     ] = None,
     target: TargetOption = None,
     task: TaskOption = None,

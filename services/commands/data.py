@@ -23,8 +23,9 @@ app = typer.Typer(help="The datasets that Basin knows, and what it makes of your
 def list_data() -> None:
     """List the datasets by name; `basin data show NAME` says more of each.
 
-    Beside these go files (CSV, TSV, Parquet, Arrow, NPZ), openml:ID or openml:NAME,
-    random-labels:NAME, and synthetic ones with parameters, as in two-moons:n=300,noise=0.1.
+    Beside these go files (CSV and other text, .gz, .zip, .xlsx, .dta, .sav, Parquet,
+    Arrow, NPZ), openml:ID or openml:NAME, random-labels:NAME, and synthetic ones with
+    parameters, as in two-moons:n=300,noise=0.1.
     The variable BASIN_DATA names a folder of further ones.
     """
     from rich.table import Table

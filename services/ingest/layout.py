@@ -15,7 +15,7 @@ _MOST_RECORDS = 1000
 _MOST_COLUMNS = 20_000
 _LONGEST_LINE = 2**22
 _SPOKEN = {"\t": "tabs", " ": "spaces"}
-_NUMBER = re.compile(r"[-+]?(\d[\d.,'  ]*|[.,]\d+)([eE][-+]?\d+)?")
+_NUMBER = re.compile(r"[-+]?(\d+([.,'\u2019 \u00a0\u202f]\d+)*[.,]?|[.,]\d+)([eE][-+]?\d+)?")
 
 
 class Record(NamedTuple):
@@ -106,7 +106,8 @@ def find_layout(text: str, where: str, separator: str | None, preferred: str) ->
     header, body = _split(sample, width)
     skipped = [record for record in sample if record.line < header.line]
     if skipped:
-        shown = listed([found.join(record.fields).strip()[:60] for record in skipped], 3)
+        lines = text.split("\n", header.line)
+        shown = listed([lines[record.line - 1].strip()[:60] for record in skipped], 3)
         notes.append(f"{_lines(len(skipped))} before the header, in line {header.line}, skipped: {shown}")
     columns, empty, more = _columns(header, body, width, where)
     return Layout(found, header, width, columns, empty, (*notes, *more))
@@ -198,8 +199,8 @@ def _agreement(sample: list[Record], separator: str) -> float:
     # A record that one more or less would suit is R's header, or ends in a separator.
     agreeing = [record for record in sample if len(record.fields) == width]
     fields = [field for record in agreeing for field in record.fields]
-    others = (_SEPARATORS if separator != " " else _SEPARATORS + ":").replace(separator, "")
-    plain = sum(is_number(field) or not any(other in field for other in others) for field in fields)
+    others = [each for each in (*_SEPARATORS, "  ") if each != separator]
+    plain = sum(is_number(field) or not any(other in field.strip() for other in others) for field in fields)
     return len(agreeing) / len(sample) * (plain / len(fields)) * (0.9 if separator == " " else 1.0)
 
 
@@ -208,16 +209,22 @@ def _split(sample: list[Record], width: int) -> tuple[Record, list[Record]]:
     for at, record in enumerate(sample):
         after = sample[at + 1 :]
         filled = sum(bool(field.strip()) for field in record.fields)
-        names_follow = bool(after) and _is_header(after[0], width) and _has_numbers(after[1:], width)
-        if len(record.fields) < width - 1 or (names_follow and (len(record.fields) != width or filled == 1)):
-            continue
-        return record, after
+        names_follow = bool(after) and _may_name(after[0], width) and _has_numbers(after[1:], width)
+        # A title may be padded to the width of the table; one that is not has all names below it.
+        is_title = filled == 1 if len(record.fields) == width else bool(after) and all(after[0].fields)
+        if len(record.fields) >= width - 1 and not (names_follow and is_title):
+            return record, after
     return sample[0], sample[1:]
 
 
-def _is_header(record: Record, width: int) -> bool:
-    names = [field.strip() for field in record.fields]
-    return len(names) == width and all(names) and len(set(names)) == width and not any(map(is_number, names))
+def _may_name(record: Record, width: int) -> bool:
+    names = [field.strip() for field in record.fields if field.strip()]
+    return (
+        len(record.fields) == width
+        and len(names) > 1
+        and len(set(names)) == len(names)
+        and not any(map(is_number, names))
+    )
 
 
 def _has_numbers(sample: list[Record], width: int) -> bool:

@@ -18,7 +18,7 @@ from services.ingest import compressed
 from services.ingest.delimited import Table, read_names, read_text
 from services.ingest.encoding import decode
 from services.ingest.reading import UNSTATED, Reading
-from services.ingest.sheets import read_excel, read_spss, read_stata
+from services.ingest.sheets import read_sheet, read_spss, read_stata
 
 _START_BYTES = 2**20
 
@@ -186,8 +186,8 @@ def _binary(
 
 def _workbook(where: str, content: bytes, reading: Reading) -> Table:
     """A sheet is laid out as a text table may be: with titles above, gaps, and columns without names."""
-    sheet = read_excel(where, content)
-    table = read_text(sheet.frame.write_csv(include_header=False), where, reading.model_copy(update=_COMMA), ",")
+    sheet = read_sheet(where, content)
+    table = read_text(sheet.text, where, reading.model_copy(update=_COMMA), ",")
     return Table(table.frame, (*sheet.notes, *table.notes))
 
 
@@ -208,7 +208,6 @@ _KINDS: dict[str, _Kind] = {
     ".feather": _ARROW,
     ".xlsx": _WORKBOOK,
     ".xlsm": _WORKBOOK,
-    ".ods": _WORKBOOK,
     ".dta": _Kind(lambda where, content, _: read_stata(where, content)),
     ".sav": _Kind(lambda where, content, _: read_spss(where, content)),
 }
