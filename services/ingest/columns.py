@@ -1,4 +1,4 @@
-"""One column of a table: what its values are, and whether a learner may see it."""
+"""One column of a table: what its values are."""
 
 from typing import Literal, NamedTuple
 
@@ -6,15 +6,17 @@ import numpy as np
 import polars as pl
 
 from models.dataset import DataError
-from services.ingest.reading import Reading
+from services.ingest.codes import too_large, why_code
+from services.ingest.dates import look_like_dates, read_dates
+from services.ingest.marks import mark_note, unmarked, unmarked_numbers
+from services.ingest.numbers import Numbers, decimal_of, read_numbers
+from services.ingest.reading import UNSTATED, Reading
 
-MISSING_MARKS = ("", "NA", "N/A", "n/a", "null", "NULL", "?")
 MAX_LEVELS = 50
 # Squares and sums of larger numbers overflow.
 LARGEST = 1e150
 
 Kind = Literal["number", "boolean", "days", "text", "unusable"]
-_ISO = ("%Y-%m-%d", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M")
 
 
 class Column(NamedTuple):
@@ -26,64 +28,137 @@ class Column(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def typed(column: pl.Series, reading: Reading) -> Column:
-    """Find out what a column holds, alike for every file format.
+def settled(reading: Reading, columns: list[pl.Series]) -> Reading:
+    """The reading with the decimal mark that the table's text agrees on, unless one is stated."""
+    if reading.decimal is not None:
+        return reading
+    text = [unmarked(column, reading.missing)[0] for column in columns if column.dtype == pl.String]
+    return reading.model_copy(update={"decimal": decimal_of(text)})
 
-    Text is stripped, and `MISSING_MARKS` and those of the reading are missing. Text that is all numbers, all true/false
-    or all ISO dates is read as that; a categorical dtype is believed. Dates become days since the earliest one.
+
+def typed(column: pl.Series, reading: Reading = UNSTATED, *, typeless: bool = False) -> Column:
+    """Find out what a column holds, alike for every file format, unless the reading states it.
+
+    Text is stripped, and one list of marks is missing in all columns. Text that is all numbers, all true/false or all
+    dates is read as that, however it is written; digits with a leading zero, and those that no float holds, stay text;
+    so do stored digits of equal length, unless the table is `typeless`. A categorical dtype is believed. Dates become
+    days since the earliest one.
 
     Raises:
-        DataError: text in a column that is mostly numbers.
+        DataError: text in a column that is mostly numbers, or is stated to hold numbers or dates.
     """
-    name, dtype = column.name, column.dtype
-    if dtype == pl.Boolean:
+    name, dtype, stated = column.name, column.dtype, reading.types.get(column.name)
+    if dtype == pl.Boolean and stated in (None, "number"):
         return Column(name, column.cast(pl.Float64), "boolean")
+    if dtype in (pl.Date, pl.Datetime) and stated in (None, "date"):
+        return _days(column, ())
     if dtype.is_numeric() or dtype == pl.Null:
-        return Column(name, column.cast(pl.Float64), "number")
-    if dtype in (pl.Date, pl.Datetime):
-        return _days(column)
-    if dtype in (pl.Categorical, pl.Enum):
-        return Column(name, _unmarked(column.cast(pl.String), reading), "text")
-    if dtype == pl.String:
-        return _typed_text(_unmarked(column, reading))
+        return _typed_numbers(column, reading, stated)
+    if dtype in (pl.Categorical, pl.Enum, pl.String, pl.Boolean, pl.Date, pl.Datetime):
+        text, marks = unmarked(column.cast(pl.String), reading.missing)
+        about = mark_note(name, marks)
+        if stated == "text" or (stated is None and dtype != pl.String):
+            return Column(name, text, "text", () if about is None else (about,))
+        found = _stated_text(text, reading, stated) if stated else _typed_text(text, reading, typeless)
+        return found._replace(notes=(about, *found.notes)) if about and found.kind == "text" else found
     return Column(name, column, "unusable")
 
 
-def _unmarked(text: pl.Series, reading: Reading) -> pl.Series:
-    """Stripped text with null for the marks of a missing value."""
-    text = text.str.strip_chars()
-    return text.set(text.is_in([*MISSING_MARKS, *reading.missing]), None)
+def _typed_numbers(column: pl.Series, reading: Reading, stated: str | None) -> Column:
+    name = column.name
+    if stated == "text" or (stated is None and too_large(column)):
+        note = f"{name!r} holds whole numbers beyond 2^53, which would be rounded, so they are text"
+        values = unmarked(column.cast(pl.String), reading.missing)[0]
+        return Column(name, values, "text", () if stated else (note,))
+    if stated == "date":
+        return _stated_text(column.cast(pl.String), reading, stated)
+    return Column(name, unmarked_numbers(column.cast(pl.Float64), reading.missing), "number")
 
 
-def _typed_text(text: pl.Series) -> Column:
+def _stated_text(text: pl.Series, reading: Reading, stated: str) -> Column:
+    """Text that a person says is numbers or dates.
+
+    Raises:
+        DataError: it is not.
+    """
+    if stated == "date":
+        dates = read_dates(text, compact=True)
+        unread = text.is_not_null() if dates is None else dates.unread
+        if dates is not None and not unread.any():
+            return _days(dates.times, _date_words(text.name, dates.written, dates.doubt))
+    else:
+        numbers = read_numbers(text, reading.decimal)
+        unread = numbers.unread
+        if not unread.any():
+            return Column(text.name, numbers.values, "number", _number_words(text.name, numbers, False))
+    raise DataError(
+        f"column {text.name!r} is stated to hold {stated}s, but {_examples(text, unread)} cannot be read as such: "
+        f"correct these cells, leave them empty if they are missing, or state another type"
+    )
+
+
+def _typed_text(text: pl.Series, reading: Reading, typeless: bool) -> Column:
     name, present = text.name, text.is_not_null()
     if not present.any():
         return Column(name, text.cast(pl.Float64), "number")
-    numbers = text.cast(pl.Float64, strict=False)
-    unread = present & numbers.is_null()
-    if not unread.any():
-        return Column(name, numbers, "number")
+    reason = why_code(text, typeless)
+    if reason is not None:
+        return Column(name, text, "text", (f"{name!r} {reason}, so it is text (--types {name}=number overrides)",))
     lower = text.str.to_lowercase()
     if lower.drop_nulls().is_in(["true", "false"]).all():
         return Column(name, (lower == "true").cast(pl.Float64), "boolean")
-    for layout in _ISO:
-        times = text.str.to_datetime(layout, strict=False, time_unit="us")
-        if times.is_not_null().sum() == present.sum():
-            return _days(times)
-    if unread.sum() < present.sum() / 2:
-        found = ", ".join(repr(v) for v in text.filter(unread).unique(maintain_order=True).head(3))
-        raise DataError(
-            f"column {name!r} holds numbers, but text in {rows_text(unread.to_numpy())} ({found}): "
-            f"write numbers there, leave the cells empty if they are missing, or remove the column"
+    dates = read_dates(text)
+    if dates is not None:
+        if not dates.unread.any():
+            return _days(dates.times, _date_words(name, dates.written, dates.doubt))
+        note = (
+            f"{name!r} looks like dates ({dates.written}), but {_examples(text, dates.unread)} cannot be read, "
+            f"so it is text: write all of them as 2019-05-31"
         )
-    return Column(name, text, "text")
+        return Column(name, text, "text", (note,))
+    if look_like_dates(text).sum() * 2 > present.sum():
+        note = f"{name!r} looks like dates that cannot be read, so it is text: write them as 2019-05-31"
+        return Column(name, text, "text", (note,))
+    numbers = read_numbers(text, reading.decimal)
+    unread = int(numbers.unread.sum())
+    if not unread:
+        return Column(name, numbers.values, "number", _number_words(name, numbers, not typeless))
+    if unread < present.sum() / 2:
+        how = f" written with {numbers.written}" if numbers.written else ""
+        raise DataError(
+            f"column {name!r} holds numbers{how}, but text in {_examples(text, numbers.unread)}: write numbers alike "
+            f"there, leave the cells empty or give --missing if they are missing, or state --types {name}=text"
+        )
+    read = int(present.sum()) - unread
+    note = f"{name!r} holds numbers in {read} of {present.sum()} rows, but other text in most, so all of it is text"
+    return Column(name, text, "text", (note,) if read else ())
 
 
-def _days(times: pl.Series) -> Column:
+def _number_words(name: str, numbers: Numbers, stored_as_text: bool) -> tuple[str, ...]:
+    words = []
+    if numbers.written:
+        words.append(f"{name!r}: read as numbers, written with {numbers.written}")
+    elif stored_as_text:
+        words.append(f"{name!r}: text that holds numbers only was read as numbers")
+    if numbers.doubt:
+        words.append(f"{name!r}: {numbers.doubt}")
+    return tuple(words)
+
+
+def _date_words(name: str, written: str, doubt: str) -> tuple[str, ...]:
+    return (f"{name!r}: read as dates, written {written}" + (f"; {doubt}" if doubt else ""),)
+
+
+def _days(times: pl.Series, words: tuple[str, ...]) -> Column:
     micros = times.cast(pl.Datetime("us")).dt.epoch("us").cast(pl.Float64)
     days = (micros - micros.min()) / 86_400e6 if micros.is_not_null().any() else micros
     note = f"{times.name!r}: dates were turned into days since the earliest, {times.min()}"
-    return Column(times.name, days, "days", (note,))
+    return Column(times.name, days, "days", (*words, note))
+
+
+def _examples(text: pl.Series, where: pl.Series) -> str:
+    found = ", ".join(repr(v) for v in text.filter(where).unique(maintain_order=True).head(3))
+    return f"{rows_text(where.to_numpy())} ({found})"
 
 
 def check_finite(column: Column, what: str = "column") -> None:
@@ -101,23 +176,27 @@ def check_finite(column: Column, what: str = "column") -> None:
         )
 
 
-def why_dropped(column: Column, keep: np.ndarray) -> str | None:
-    """Why no learner may see this column, or None. `keep` says which rows are used.
+def rows_text(mask: np.ndarray, most: int = 5) -> str:
+    """The rows where the mask holds, in words, counted from 1 below the header."""
+    rows = [str(r + 1) for r in np.flatnonzero(mask)]
+    text = ", ".join(rows[:most]) + (f" and {len(rows) - most} more" if len(rows) > most else "")
+    return f"{'row' if len(rows) == 1 else 'rows'} {text}"
 
-    A row number (rising by exactly 1) is looked for in all rows, as removed rows would hide it.
-    """
+
+def why_dropped(column: Column, keep: np.ndarray) -> str | None:
+    """Why nothing can be learned from a column, or None. `keep` says which rows are used."""
     if column.kind == "unusable":
         return f"values of type {column.values.dtype} cannot be used"
-    if column.kind == "number" and _is_row_number(column.values.to_numpy()):
-        return "numbers the rows, which may leak their order"
     used = column.values.filter(keep).fill_nan(None) if column.kind != "text" else column.values.filter(keep)
     present = used.drop_nulls()
     if present.is_empty():
         return "all values are missing"
     distinct = present.n_unique()
     if distinct == 1 and not used.has_nulls():
-        return "constant"
+        return "constant" if column.values.n_unique() == 1 else "constant in the rows that are used"
     if column.kind == "text" and distinct == len(present):
+        if len(present) < len(used) / 2:
+            return f"text in {len(present)} of {len(used)} rows only, and no two of them alike"
         return "all values differ, so it identifies rows and may leak"
     return None
 
@@ -131,14 +210,3 @@ def for_formulas_alone(name: str, values: np.ndarray) -> str | None:
         f"column {name!r} is left to formulas, which may group by it: text with {distinct} levels "
         f"(at most {MAX_LEVELS}, and half as many as rows, can be learned from)"
     )
-
-
-def _is_row_number(values: np.ndarray) -> bool:
-    return len(values) > 2 and bool(np.all(np.diff(values) == 1)) and float(values[0]).is_integer()
-
-
-def rows_text(mask: np.ndarray, most: int = 5) -> str:
-    """The rows where the mask holds, in words, counted from 1 below the header."""
-    rows = [str(r + 1) for r in np.flatnonzero(mask)]
-    text = ", ".join(rows[:most]) + (f" and {len(rows) - most} more" if len(rows) > most else "")
-    return f"{'row' if len(rows) == 1 else 'rows'} {text}"

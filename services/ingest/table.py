@@ -7,8 +7,11 @@ import polars as pl
 
 from models.dataset import DataError, Dataset, listed, sealed
 from models.spec import Task
-from services.ingest.columns import Column, check_finite, for_formulas_alone, typed, why_dropped
+from services.ingest.columns import Column, check_finite, for_formulas_alone, settled, typed, why_dropped
+from services.ingest.leaks import copies, related_rows, repeated_rows
+from services.ingest.marks import sentinel_note
 from services.ingest.reading import UNSTATED, Reading
+from services.ingest.row_names import RowNames, judge_row_names
 from services.ingest.target import Target, read_target
 
 MIN_ROWS = 20
@@ -22,8 +25,8 @@ def from_table(
 
     The last notes say how many columns are used, and why each of the others is not.
 
-    Dropped are columns that are constant or all missing, that number or identify rows, that are a copy of the target
-    (one to one for classes, a straight line for numbers). Text with more than 50 levels is left to formulas.
+    Dropped are columns that are constant or all missing, that number, name or identify rows, that are a copy of the
+    target (one to one for classes, a straight line for numbers). Text with more than 50 levels is left to formulas.
 
     Raises:
         DataError: target absent or unusable (see `read_target`), fewer than 20 rows, more than 2,000 columns, text
@@ -36,39 +39,38 @@ def from_table(
     _check_types(name, frame.columns, reading)
     _check_width(name, frame.width - 1)
     _check_rows(name, frame.height, "")
-    outcome = read_target(frame[target], task, reading)
+    # As a CSV file is, whose numbers are text by nature.
+    typeless = set(frame.dtypes) == {pl.String}
+    reading = settled(reading, frame.get_columns())
+    outcome = read_target(frame[target], task, reading, typeless=typeless)
     _check_rows(name, len(outcome.values), " with a target that can be used")
-    notes = list(outcome.notes)
+    columns = [typed(series, reading, typeless=typeless) for series in frame.drop(target)]
+    notes = [*outcome.notes, *(note for column in columns for note in column.notes)]
     dropped: list[str] = []
-    is_text = set(frame.dtypes) == {pl.String}  # as a CSV file is, whose numbers are text by nature
-    numeric: dict[str, np.ndarray] = {}
-    factors: dict[str, np.ndarray] = {}
-    for series in frame.drop(target):
-        column = typed(series, reading)
+    used: list[Column] = []
+    for column in columns:
         if column.kind in ("number", "boolean", "days"):
             check_finite(column)
-        reason = why_dropped(column, outcome.keep)
-        if reason is None:
-            values = _array(column, outcome.keep)
-            if _copies(values, outcome):
-                dropped.append(
-                    f"LEAK: column {column.name!r} is a copy of the target {target!r} and was dropped: "
-                    f"check how it came about"
-                )
-            else:
-                (factors if column.kind == "text" else numeric)[column.name] = values
-                notes.extend(column.notes)
-                if series.dtype == pl.String and column.kind == "number" and not is_text:
-                    notes.append(f"{series.name!r}: text that holds numbers only was read as numbers")
+        dropping, warnings = _judge(column, outcome)
+        notes += warnings
+        if dropping is None:
+            used.append(column)
         else:
-            dropped.append(f"column {column.name!r} was dropped: {reason}")
+            dropped.append(dropping)
+    numeric = {column.name: _array(column, outcome.keep) for column in used if column.kind != "text"}
+    factors = {column.name: _array(column, outcome.keep) for column in used if column.kind == "text"}
     left = {name: words for name, values in factors.items() if (words := for_formulas_alone(name, values))}
     groups = {name: factors.pop(name) for name in left}
     dropped += left.values()
     if not numeric and not factors:
         raise DataError(f"{name!r} has no column left to learn from: {'; '.join(dropped)}")
-    used = f"{len(numeric) + len(factors)} of {frame.width - 1} columns used"
-    notes += [used + (", but:" if dropped else ""), *dropped]
+    notes += related_rows(columns, frame.height)
+    repeated = repeated_rows(
+        pl.DataFrame([c.values.filter(outcome.keep) for c in used if c.name not in groups]), outcome.values
+    )
+    notes += [repeated] if repeated else []
+    share = f"{len(numeric) + len(factors)} of {frame.width - 1} columns used"
+    notes += [share + (", but:" if dropped else ""), *dropped]
     levels = sum(len({v for v in values if v is not None}) - 1 for values in factors.values())
     gaps = sum(bool(np.isnan(values).any()) for values in numeric.values())
     gaps += sum(any(v is None for v in values) for values in factors.values())
@@ -88,6 +90,26 @@ def from_table(
             notes=tuple(notes),
         )
     )
+
+
+def _judge(column: Column, outcome: Target) -> tuple[str | None, list[str]]:
+    """Why a column is not used, or None; and what to be warned of where it is."""
+    name = column.name
+    rows = RowNames()
+    if column.kind in ("number", "text"):
+        rows = judge_row_names(name, column.values, outcome.keep, outcome.values, outcome.task == "classes")
+    if rows.leak:
+        return f"LEAK: column {name!r} was dropped: {rows.leak}", []
+    reason = rows.dropped or why_dropped(column, outcome.keep)
+    if reason:
+        return f"column {name!r} was dropped: {reason}", []
+    if copies(_array(column, outcome.keep), outcome):
+        copy = f"is a copy of the target {outcome.name!r} and was dropped: check how it came about"
+        return f"LEAK: column {name!r} {copy}", []
+    warnings = [f"{name!r} {rows.warned}"] if rows.warned else []
+    if column.kind == "number" and (question := sentinel_note(name, column.values.to_numpy())):
+        warnings.append(question)
+    return None, warnings
 
 
 def from_array(
@@ -145,26 +167,6 @@ def _array(column: Column, keep: np.ndarray) -> np.ndarray:
     if column.kind == "text":
         return np.array(kept.to_list(), dtype=object)
     return kept.fill_null(np.nan).to_numpy().copy()
-
-
-def _copies(values: np.ndarray, target: Target) -> bool:
-    """Whether a column gives the target away: one to one with the classes, or on a straight line with the numbers.
-
-    Judged on the rows where the column has a value, if these are at least half.
-    """
-    present = np.array([v is not None for v in values]) if values.dtype == object else ~np.isnan(values)
-    if present.mean() < 0.5:
-        return False
-    y = target.values[present]
-    found, codes = np.unique(values[present], return_inverse=True)
-    if len(found) < 2 or len(np.unique(y)) < 2:
-        return False
-    if target.task == "classes":
-        pairs = np.unique(codes * len(target.classes) + y)
-        return len(pairs) == len(found) == len(np.unique(y))
-    if values.dtype == object:
-        return False
-    return bool(np.abs(np.corrcoef(values[present], y)[0, 1]) > 1 - 1e-12)
 
 
 def _check_rows(name: str, n: int, which: str) -> None:

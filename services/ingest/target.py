@@ -8,6 +8,7 @@ import polars as pl
 from models.dataset import DataError, listed
 from models.spec import Task
 from services.ingest.columns import Column, check_finite, rows_text, typed
+from services.ingest.marks import sentinel_note
 from services.ingest.reading import UNSTATED, Reading
 
 MAX_CLASSES = 100
@@ -18,6 +19,7 @@ MIN_CLASS_ROWS = 5
 class Target(NamedTuple):
     """The target of the rows that `keep` marks among all rows."""
 
+    name: str
     task: Task
     values: np.ndarray
     classes: tuple[str, ...]
@@ -25,18 +27,21 @@ class Target(NamedTuple):
     notes: tuple[str, ...]
 
 
-def read_target(column: pl.Series, task: Task | None = None, reading: Reading = UNSTATED) -> Target:
+def read_target(
+    column: pl.Series, task: Task | None = None, reading: Reading = UNSTATED, *, typeless: bool = False
+) -> Target:
     """Infer the task unless it is stated, and code the target.
 
     Text, true/false and categories are classes. Whole numbers (also when stored as floats) are classes when there are
-    at most 20 different ones and no more than the root of the number of rows; else counts when none is negative; else
-    real, as all other numbers are. Classes with fewer than 5 rows are dropped, and so are rows with an empty target.
+    at most 20 different ones, no more than the root of the number of rows, and they do not thin out as counts do; else
+    counts when none is negative; else real, as all other numbers are. Classes with fewer than 5 rows are dropped, and
+    so are rows with an empty target. `reading` and `typeless` say how text is read (see `columns.typed`).
 
     Raises:
         DataError: NaN or infinity, one value only, more classes than the rows can tell apart, dates, or a stated task
             that the values cannot have.
     """
-    found = typed(column, reading)
+    found = typed(column, reading, typeless=typeless)
     name = found.name
     if found.kind in ("days", "unusable"):
         what = "dates" if found.kind == "days" else f"values of type {column.dtype}"
@@ -44,6 +49,8 @@ def read_target(column: pl.Series, task: Task | None = None, reading: Reading = 
     notes = list(found.notes)
     if found.kind != "text":
         _check_numbers(found)
+        if note := sentinel_note(name, found.values.to_numpy()):
+            notes.append(f"target {note}")
     present = found.values.is_not_null().to_numpy()
     if not present.any():
         raise DataError(f"target {name!r} is missing in every row: choose another column")
@@ -64,11 +71,11 @@ def read_target(column: pl.Series, task: Task | None = None, reading: Reading = 
     task = task or inferred
     if task != "classes":
         dtype = np.int64 if task == "count" else np.float64
-        return Target(task, values.to_numpy().astype(dtype), (), present, tuple(notes))
+        return Target(name, task, values.to_numpy().astype(dtype), (), present, tuple(notes))
     codes, classes, frequent, more = _classes(found, values)
     keep = present.copy()
     keep[present] = frequent
-    return Target(task, codes, classes, keep, (*notes, *more))
+    return Target(name, task, codes, classes, keep, (*notes, *more))
 
 
 def _check_numbers(column: Column) -> None:
@@ -87,7 +94,10 @@ def _infer(column: Column, values: pl.Series) -> tuple[Task, str]:
     if not _whole(values).all():
         return "real", "the target holds numbers that are not whole (or beyond 2^53)"
     distinct, n = values.n_unique(), len(values)
-    if distinct <= MAX_INFERRED_CLASSES and distinct**2 <= n:
+    few = distinct <= MAX_INFERRED_CLASSES and distinct**2 <= n
+    if few and _thins_out(values.to_numpy()):
+        return "count", f"the target holds whole numbers from 0 up that thin out, {distinct} different ones in {n} rows"
+    if few:
         return "classes", f"the target holds whole numbers, only {distinct} different ones in {n} rows"
     if values.min() >= 0:  # pyright: ignore[reportOperatorIssue]
         return "count", f"the target holds whole numbers from 0 up, {distinct} different ones in {n} rows"
@@ -99,13 +109,32 @@ def _whole(values: pl.Series) -> pl.Series:
     return (values == values.floor()) & (values.abs() <= 2**53)
 
 
+def _thins_out(values: np.ndarray) -> bool:
+    """Whether whole numbers are distributed as counts rather than as the codes of classes.
+
+    They are where there are four or more, none negative, and either some have too few rows for a class, or they are
+    0, 1, 2, ... with the peak at 0 or 1, the last of them under a tenth as frequent. Frequencies may rise again after
+    the peak by twice their Poisson error.
+    """
+    found, counts = np.unique(values, return_counts=True)
+    if len(found) < 4 or found[0] < 0:
+        return False
+    if counts.min() < MIN_CLASS_ROWS:
+        return True
+    peak = int(counts.argmax())
+    tail = counts[peak:]
+    falls = bool(np.all(np.diff(tail) <= 2 * np.sqrt(tail[:-1]))) and counts[-1] < counts[peak] / 10
+    return peak <= 1 and falls and np.array_equal(found, np.arange(len(found)))
+
+
 def _check_possible(task: Task, column: Column, values: pl.Series) -> None:
     if task == "classes":
         return
     if column.kind == "text":
         example = values[0]
         raise DataError(
-            f"target {column.name!r} holds text such as {example!r}, so its task cannot be {task!r}: use classes"
+            f"target {column.name!r} holds text such as {example!r}, so its task cannot be {task!r}: use classes, or "
+            f"state --types {column.name}=number if it is a number"
         )
     if task == "count" and not (counts := (values >= 0) & _whole(values)).all():
         example = values.filter(~counts)[0]

@@ -7,6 +7,7 @@ import pytest
 from models.dataset import DataError, Partition
 from models.glm.design import design_of
 from models.preparation import prepare
+from services.ingest.reading import Reading
 from services.ingest.table import from_array, from_table
 
 N = 60
@@ -136,6 +137,96 @@ def test_a_column_one_to_one_with_the_classes_is_dropped_loudly():
     assert not dataset.factors
     assert has_note(dataset, "LEAK", "'code'")
     assert has_note(dataset, "LEAK", "'name'")
+
+
+@pytest.mark.parametrize("size", [1e-300, 1e140])
+def test_numbers_of_any_size_are_copies_only_where_they_are(size, recwarn):
+    frame = pl.DataFrame({"x": X, "copy": 3 * Y, "y": Y * size})
+    assert read(frame).names == ("x",)
+    assert read(frame.with_columns(y=RNG.standard_normal(N) * size)).names == ("x", "copy")
+    assert not recwarn.list
+
+
+def test_codes_stay_text_in_text_files_and_in_typed_ones():
+    codes = np.resize(["001", "01", "1"], N)
+    for frame in (table(c=codes), table(c=codes).cast(pl.String)):
+        assert set(read(frame).factors["c"]) == {"001", "01", "1"}
+        assert has_note(read(frame), "'c' holds digits with leading zeros")
+    zips = np.resize(["10115", "80331", "50667"], N)
+    assert list(read(table(zip=zips)).factors) == ["zip"]
+    assert has_note(read(table(zip=zips)), "'zip'", "equal length", "--types zip=number")
+    years = table(year=np.resize(["1999", "2000", "2020"], N)).cast(pl.String)
+    assert read(years).names == ("x", "year")
+    stated = from_table(table(zip=zips), name="toy", target="y", reading=Reading(types={"zip": "number"}))
+    assert np.array_equal(stated.numeric[:, 1], zips.astype(float))
+    assert list(from_table(years, name="toy", target="y", reading=Reading(types={"year": "text"})).factors) == ["year"]
+
+
+@pytest.mark.parametrize("dtype", [pl.Int64, pl.UInt64, pl.String])
+def test_whole_numbers_that_no_float_holds_stay_apart(dtype):
+    large = [2**60 + k % 3 for k in range(N)]
+    dataset = read(table().with_columns(pl.Series("c", large).cast(dtype)))
+    assert dataset.factors["c"].tolist() == list(map(str, large))
+    assert has_note(dataset, "'c'", "beyond 2^53")
+
+
+def test_one_list_of_marks_is_missing_in_text_as_in_numbers():
+    marks = ["NA", "N/A", "nan", "NaN", "None", "NULL", "null", "#N/A", "<NA>", ".", "?", "-", ""]
+    cells = [*marks, *np.resize(["1", "2"], N - len(marks))]
+    words = [*marks, *np.resize(["a", "b"], N - len(marks))]
+    dataset = read(table(number=cells, word=words))
+    assert np.isnan(dataset.numeric[:, 1]).tolist() == [v is None for v in dataset.factors["word"]]
+    assert np.isnan(dataset.numeric[:, 1]).sum() == len(marks)
+    assert has_note(dataset, "'word'", "'None'", "read as missing")
+
+
+def test_a_stated_mark_is_missing_in_text_and_in_stored_numbers():
+    reading = Reading(missing=("-999", "refused"))
+    frame = table(age=np.resize([-999, 3, 4], N), word=np.resize(["a", "refused", "b"], N))
+    dataset = from_table(frame, name="toy", target="y", reading=reading)
+    assert np.isnan(dataset.numeric[:, 1]).sum() == N // 3
+    assert sum(v is None for v in dataset.factors["word"]) == N // 3
+
+
+def test_a_stated_type_that_a_column_cannot_have_is_refused_with_rows():
+    for kind in ("number", "date"):
+        with pytest.raises(DataError, match=f"column 'c' is stated to hold {kind}s, but rows 1, 3.*'a'"):
+            from_table(table(c=["a", None] * (N // 2)), name="toy", target="y", reading=Reading(types={"c": kind}))
+
+
+def test_the_decimal_mark_of_one_column_settles_another():
+    frame = table(a=np.resize(["0,5", "1,5"], N), b=np.resize(["1,234", "5,678"], N))
+    dataset = read(frame)
+    assert dataset.numeric[:2, 2].tolist() == [1.234, 5.678]
+    assert read(frame.drop("a")).numeric[:2, 1].tolist() == [1234, 5678]
+    assert has_note(read(frame.drop("a")), "'b': 1,234 was taken for 1234", "--decimal ','")
+
+
+def test_dates_and_numbers_that_cannot_be_read_are_said_to_be():
+    dataset = read(
+        table(day=np.resize(["31/02/2019", "13/11/2019", "5/6/2019"], N), some=np.resize(["1", "b", "c"], N))
+    )
+    assert has_note(dataset, "'day' looks like dates (day/month/year)", "'31/02/2019'")
+    assert has_note(dataset, "'some' holds numbers in 20 of 60 rows")
+
+
+def test_repeated_rows_are_counted_in_what_is_used():
+    frame = table()[np.resize(np.arange(40), N)].with_columns(name=pl.Series([f"p{k}" for k in range(N)]))
+    assert has_note(read(frame), "20 of 60 rows repeat another one")
+    assert not has_note(read(table()), "repeat")
+
+
+def test_what_several_rows_share_and_times_are_said_and_other_columns_are_not():
+    dataset = read(
+        table(patient_id=np.repeat(range(12), 5), arm=np.resize(["a", "b"], N), year=np.repeat(range(6), 10))
+    )
+    assert has_note(dataset, "'patient_id' looks like what several rows share")
+    assert has_note(dataset, "'year' looks like a time")
+    assert not has_note(dataset, "'arm'")
+
+
+def test_nothing_false_is_said_of_text_in_few_rows():
+    assert has_note(read(table(t=["a", "b", *[None] * (N - 2)])), "'t' was dropped: text in 2 of 60 rows only")
 
 
 def test_a_strong_predictor_is_no_leak():

@@ -41,6 +41,30 @@ def test_task_is_inferred_by_the_stated_rule_and_the_reason_noted(values, task, 
     assert any(f"task {task!r} inferred" in note and reason in note for note in found.notes)
 
 
+@pytest.mark.parametrize("rate", [0.4, 2.0, 4.0])
+@pytest.mark.parametrize("zeros", [0.0, 0.6])
+def test_counts_are_no_classes_and_lose_no_rows(rate, zeros):
+    rng = np.random.default_rng(0)
+    counts = rng.poisson(rate, 500) * (rng.random(500) >= zeros)
+    found = read_target(target(counts.tolist()))
+    assert found.task == "count"
+    assert found.keep.all()
+    assert np.array_equal(found.values, counts)
+
+
+@pytest.mark.parametrize("shares", [(0.5, 0.5), (0.9, 0.1), (0.7, 0.2, 0.1), (0.1,) * 10, (0.1, 0.2, 0.3, 0.25, 0.15)])
+def test_codes_of_classes_are_no_counts(shares):
+    codes = np.random.default_rng(0).choice(len(shares), 500, p=shares)
+    assert read_target(target(codes.tolist())).task == "classes"
+
+
+def test_codes_stay_apart_as_classes():
+    assert read_target(target(["001", "01", "1"] * 10)).classes == ("001", "01", "1")
+    large = [2**63 + k % 3 for k in range(30)]
+    found = read_target(target(large, pl.UInt64))
+    assert np.array(found.classes)[found.values].tolist() == list(map(str, large))
+
+
 def test_categories_are_classes_even_when_they_look_like_numbers():
     found = read_target(target([str(k) for k in range(8)] * 5, pl.Categorical))
     assert found.task == "classes"
