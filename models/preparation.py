@@ -67,7 +67,7 @@ def prepare(dataset: Dataset, partition: Partition) -> Split:
         test=part(rows[2]),
         location=location,
         scale=scale,
-        notes=tuple(design.notes),
+        notes=(*_lone_classes(dataset, rows), *design.notes),
         far=far_rows(dataset, rows[0], rows[2]),
     )
 
@@ -132,6 +132,17 @@ def _check_classes(dataset: Dataset, parts: Sequence[np.ndarray], partition: Par
             )
 
 
+def _lone_classes(dataset: Dataset, parts: Sequence[np.ndarray]) -> list[str]:
+    """A note for each part in which a class has at most one row: what is said of that class rests on it."""
+    notes = []
+    for name, rows in zip(PARTS, parts, strict=True):
+        counts = np.bincount(dataset.target[rows], minlength=dataset.n_classes) if dataset.classes else np.array([])
+        few = [dataset.classes[k] for k in np.flatnonzero(counts <= 1)]
+        if few:
+            notes.append(f"{listed(few)}: one row or none in the {name} part, so errors for it are hardly measured")
+    return notes
+
+
 def _target_scale(dataset: Dataset, train: np.ndarray, where: str) -> tuple[float, float]:
     y = dataset.target[train]
     if dataset.task != "classes" and y.min() == y.max():
@@ -139,7 +150,7 @@ def _target_scale(dataset: Dataset, train: np.ndarray, where: str) -> tuple[floa
             f"{where}: the target {dataset.target_name!r} is {y[0]:g} in all {len(y)} training rows, "
             f"so there is nothing to learn: use more rows or another target"
         )
-    return (float(y.mean()), float(y.std())) if dataset.task == "real" else (0.0, 1.0)
+    return (float(y.mean()), float(_sd(y))) if dataset.task == "real" else (0.0, 1.0)
 
 
 # --- columns ----------------------------------------------------------------------------------------------------------
@@ -250,9 +261,17 @@ def _impute(numeric: np.ndarray, train: np.ndarray) -> np.ndarray:
 
 def _standardised(filled: np.ndarray, train: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(x - mean) / sd by the training rows, and which columns do not vary there: these become 0."""
-    sd = filled[train].std(axis=0)
+    sd = _sd(filled[train])
     flat = (np.ptp(filled[train], axis=0) == 0) | (sd == 0)
     return np.where(flat, 0.0, (filled - filled[train].mean(axis=0)) / np.where(flat, 1.0, sd)), flat
+
+
+def _sd(values: np.ndarray) -> np.ndarray:
+    """Root mean squared deviation of each column; brought to a range of 1 first where the squares would vanish."""
+    sd, spread = values.std(axis=0), np.ptp(values, axis=0)
+    vanishing = (sd < 1e-150) & (spread > 0)
+    unit = np.where(vanishing, spread, 1.0)
+    return np.where(vanishing, spread * (values / unit).std(axis=0), sd)
 
 
 def _fill_levels(values: np.ndarray, train: np.ndarray) -> np.ndarray:

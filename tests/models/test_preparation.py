@@ -330,3 +330,19 @@ def test_a_target_that_is_constant_in_training_is_refused():
 def test_nothing_that_varies_is_refused():
     assert "no column that varies" in refused(make(np.ones((100, 2)), noise(100)[:, 0]))
     assert "no column that varies" in refused(make(np.ones((100, 4)), noise(100)[:, 0], shape=(2, 2, 1)))
+
+
+def test_tiny_numbers_are_standardised_as_their_multiples_of_one_are(recwarn):
+    dataset = random_table(missing=False)
+    tiny = replace(dataset, numeric=dataset.numeric * 1e-290, target=dataset.target * 1e-290)
+    for part, expected in zip(parts(prepare(tiny, Partition())), parts(prepare(dataset, Partition())), strict=True):
+        np.testing.assert_allclose(part.x, expected.x, rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(part.y, expected.y, rtol=1e-9, atol=1e-12)
+    assert not recwarn.list
+
+
+def test_a_class_with_one_row_in_a_part_is_noted():
+    codes = np.repeat([0, 1, 2], [60, 35, 5])
+    split = prepare(make(noise(100), codes, task="classes", classes=("a", "b", "rare")), Partition())
+    assert any("'rare': one row or none in the test part" in note for note in split.notes)
+    assert not any("train part" in note or "'b'" in note for note in split.notes)
