@@ -72,7 +72,7 @@ def point_result(
     predictives: dict[PartName, Predictive] = {name: parts[name].predictive for name in PARTS}
     if reason := _not_finite(predictives):
         return diverged(run, model.n_parameters, reason, curves)
-    asks = CURVATURE if np.all(np.isinf(run.prior_scales)) else (*CURVATURE, DIMENSION)
+    asks = CURVATURE if np.all(np.isinf(run.prior_scales[: model.n_weights])) else (*CURVATURE, DIMENSION)
     geometry = _measure(run, thetas, [-1], asks)
     return _result(
         run,

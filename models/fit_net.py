@@ -67,7 +67,7 @@ def _optimise(run: Run) -> Optimise:
 
 def _member(run: Run) -> Member:
     data = data_of(run, _penalty_scales(run, run.model))
-    return Member(run.model.init(run.keys.init), run.keys.train, rates_of(_optimise(run)), data)
+    return Member(run.start(run.keys.init), run.keys.train, rates_of(_optimise(run)), data)
 
 
 def _point(run: Run, state: State) -> RunResult:
@@ -93,7 +93,8 @@ def _fit_convex(run: Run) -> RunResult:
     scales = jnp.asarray(_penalty_scales(run, model), jnp.float64)
     with run.clock.computing():
         minimise = lbfgs.minimiser(model, max_steps=inference.epochs)
-        found = minimise(model.init(run.keys.init), x, y, scales, jnp.asarray(inference.weight_decay))
+        centre = jnp.asarray(run.prior_centre)
+        found = minimise(run.start(run.keys.init), x, y, scales, jnp.asarray(inference.weight_decay), centre)
         steps = int(found.steps)
     losses = np.asarray(found.losses[:steps])
     curves = {"step": np.arange(1, steps + 1), "train_loss": losses}
@@ -149,9 +150,9 @@ def rates_of(inference: Optimise) -> Rates:
 
 
 def data_of(run: Run, scales: np.ndarray) -> Data:
-    """Training and validation rows in float32, with the prior's scales."""
+    """Training and validation rows in float32, with the prior's scales and its centre."""
     train_rows, validation = (rows_of(part, np.float32) for part in (run.split.train, run.split.validation))
-    return Data(*train_rows, *validation, jnp.asarray(scales, jnp.float32))
+    return Data(*train_rows, *validation, *(jnp.asarray(a, jnp.float32) for a in (scales, run.prior_centre)))
 
 
 def _penalty_scales(run: Run, model: Model) -> np.ndarray:

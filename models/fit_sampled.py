@@ -79,7 +79,7 @@ def sample_chains(run: Run, chains: Sequence[int]) -> Samples:
         "resume": run.resume,
         "on_chunk": _report_of(run),
     }
-    arguments = (log_joint_of(model), (data.x, data.y, data.scales), starts)
+    arguments = (log_joint_of(model), (data.x, data.y, data.scales, data.centre), starts)
     keys = jax.random.split(run.keys.sample, inference.chains)[np.array(lanes)]
     with run.clock.computing():
         if isinstance(inference, NUTS):
@@ -108,7 +108,7 @@ def _optimised_starts(run: Run, model: Model, inference: NUTS | HMC, data: Data,
     """(chain, p) maxima of the log joint, one from each chain's own random start."""
     rates = rates_of(inference.init)
     starts, shuffles = (jax.random.split(key, inference.chains) for key in (run.keys.init, run.keys.train))
-    members = [Member(model.init(starts[c]), shuffles[c], rates, data) for c in chains]
+    members = [Member(run.start(starts[c]), shuffles[c], rates, data) for c in chains]
     done = [0] * len(chains)
 
     def report(i: int, epoch: int) -> None:
@@ -121,11 +121,11 @@ def _optimised_starts(run: Run, model: Model, inference: NUTS | HMC, data: Data,
 
 
 @functools.lru_cache(maxsize=64)
-def log_joint_of(model: Model) -> Callable[[Array, tuple[Array, Array, Array]], Array]:
-    """`(theta, (x, y, scales)) -> log joint`: one function for each model, so that programs are found again."""
+def log_joint_of(model: Model) -> Callable[[Array, tuple[Array, Array, Array, Array]], Array]:
+    """`(theta, (x, y, scales, centre)) -> log joint`: one function for each model, so that programs are found again."""
 
-    def log_density(theta: Array, data: tuple[Array, Array, Array]) -> Array:
-        x, y, scales = data
-        return log_joint(model, theta, scales, x, y)
+    def log_density(theta: Array, data: tuple[Array, Array, Array, Array]) -> Array:
+        x, y, scales, centre = data
+        return log_joint(model, theta, scales, x, y, centre)
 
     return log_density

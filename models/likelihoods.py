@@ -13,7 +13,8 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 from scipy.special import betaln
 
-from models import counts
+from models import counts, null
+from models.null import Null
 
 Eta = Float[Array, "n k"]
 Extra = Float[Array, " m"]
@@ -32,6 +33,8 @@ class Family:
         mean: (eta, extra) -> (n,) E[y]; None for classes.
         probabilities: (eta, extra) -> (n, K) class probabilities; None unless the target is classes.
         sample: (key, eta, extra) -> (n,) one draw per row; None for classes.
+        null: y -> (k,) eta and (m,) extra of the null model, one distribution for all rows (see `models.null`); None
+            for a family that nothing is fitted by.
     """
 
     name: str
@@ -41,6 +44,7 @@ class Family:
     mean: Callable[[Array, Array], Array] | None = None
     probabilities: Callable[[Array, Array], Array] | None = None
     sample: Callable[[PRNGKeyArray, Array, Array], Array] | None = None
+    null: Callable[[np.ndarray], Null] | None = None
 
 
 def categorical(n_classes: int, *, reference: bool = False) -> Family:
@@ -57,7 +61,10 @@ def categorical(n_classes: int, *, reference: bool = False) -> Family:
         del extra
         return jax.nn.softmax(logits(eta))
 
-    return Family("categorical", n_classes - reference, (), log_density, probabilities=probabilities)
+    def start(y: np.ndarray) -> Null:
+        return null.categorical(y, n_classes, reference=reference)
+
+    return Family("categorical", n_classes - reference, (), log_density, null=start, probabilities=probabilities)
 
 
 def bernoulli() -> Family:
@@ -71,7 +78,7 @@ def bernoulli() -> Family:
         del extra
         return jnp.stack([jax.nn.sigmoid(-eta[:, 0]), jax.nn.sigmoid(eta[:, 0])], axis=1)
 
-    return Family("bernoulli", 1, (), log_density, probabilities=probabilities)
+    return Family("bernoulli", 1, (), log_density, null=null.bernoulli, probabilities=probabilities)
 
 
 def _normal_log_density(y: Rows, mean: Rows, log_sigma: Array) -> Rows:
@@ -89,6 +96,7 @@ def gaussian() -> Family:
         1,
         ("log_sigma",),
         lambda eta, extra, y: _normal_log_density(y, eta[:, 0], extra[0]),
+        null=null.gaussian,
         mean=lambda eta, extra: eta[:, 0],
         sample=sample,
     )
@@ -106,6 +114,7 @@ def heteroscedastic_gaussian() -> Family:
         2,
         (),
         lambda eta, extra, y: _normal_log_density(y, eta[:, 0], eta[:, 1]),
+        null=null.heteroscedastic_gaussian,
         mean=lambda eta, extra: eta[:, 0],
         sample=sample,
     )
@@ -124,7 +133,15 @@ def student_t(degrees: float) -> Family:
     def sample(key: PRNGKeyArray, eta: Eta, extra: Extra) -> Rows:
         return eta[:, 0] + jnp.exp(extra[0]) * jax.random.t(key, nu, eta.shape[:1], eta.dtype)
 
-    return Family("student-t", 1, ("log_sigma",), log_density, mean=lambda eta, extra: eta[:, 0], sample=sample)
+    return Family(
+        "student-t",
+        1,
+        ("log_sigma",),
+        log_density,
+        null=lambda y: null.student_t(y, nu),
+        mean=lambda eta, extra: eta[:, 0],
+        sample=sample,
+    )
 
 
 def poisson() -> Family:
@@ -138,7 +155,9 @@ def poisson() -> Family:
         del extra
         return jax.random.poisson(key, jnp.exp(eta[:, 0])).astype(eta.dtype)
 
-    return Family("poisson", 1, (), log_density, mean=lambda eta, extra: jnp.exp(eta[:, 0]), sample=sample)
+    return Family(
+        "poisson", 1, (), log_density, null=null.poisson, mean=lambda eta, extra: jnp.exp(eta[:, 0]), sample=sample
+    )
 
 
 def negative_binomial() -> Family:
@@ -161,6 +180,7 @@ def negative_binomial() -> Family:
         1,
         ("log_alpha",),
         log_density,
+        null=null.negative_binomial,
         mean=lambda eta, extra: jnp.exp(eta[:, 0]),
         sample=sample,
     )

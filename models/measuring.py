@@ -45,12 +45,12 @@ def points_of(run: Run, thetas: Array | np.ndarray, draws: Sequence[int]) -> lis
     other numbers.
     """
     with jax.enable_x64(thetas.dtype == np.float64):
-        thetas, scales = jnp.asarray(thetas), run.prior_scales
+        thetas, scales, centre = jnp.asarray(thetas), run.prior_scales, run.prior_centre
         rows = Landscape(run.model, *rows_of(run.split.train, thetas.dtype))
         started = isinstance(run.request.learner.inference, Optimise)
-        initial = run.model.init(run.keys.init) if started else None
+        initial = run.start(run.keys.init) if started else None
         keys = [jax.random.fold_in(run.keys.measure, draw + 1) for draw in draws]
-        return [Point(rows, theta, scales, key, initial) for theta, key in zip(thetas, keys, strict=True)]
+        return [Point(rows, theta, scales, key, initial, centre) for theta, key in zip(thetas, keys, strict=True)]
 
 
 def take(run: Run, points: Sequence[Point], draws: Sequence[int], asks: Sequence[Ask]) -> Taken:

@@ -124,14 +124,16 @@ def build(predictor: Callable[[PRNGKeyArray], eqx.Module], family: Family) -> Mo
     return Model(family, init, unravel, sum(sizes), named)
 
 
-def log_prior(theta: Theta, scales: Theta) -> Float[Array, ""]:
-    """Sum of log N(theta_i; 0, scales_i^2); a parameter of infinite scale has a flat prior and adds nothing."""
+def log_prior(theta: Theta, scales: Theta, centre: Array | float = 0.0) -> Float[Array, ""]:
+    """Sum of log N(theta_i; centre_i, scales_i^2); a parameter of infinite scale has a flat prior and adds nothing."""
     proper = jnp.isfinite(scales)
     s = jnp.where(proper, scales, 1.0)
-    terms = -0.5 * jnp.square(theta / s) - jnp.log(s) - 0.5 * jnp.log(2.0 * jnp.pi)
+    terms = -0.5 * jnp.square((theta - centre) / s) - jnp.log(s) - 0.5 * jnp.log(2.0 * jnp.pi)
     return jnp.sum(jnp.where(proper, terms, 0.0))
 
 
-def log_joint(model: Model, theta: Theta, scales: Theta, x: Inputs, y: Array) -> Float[Array, ""]:
+def log_joint(
+    model: Model, theta: Theta, scales: Theta, x: Inputs, y: Array, centre: Array | float = 0.0
+) -> Float[Array, ""]:
     """Log p(y | x, theta) + log p(theta): sums over rows and parameters, in nats."""
-    return jnp.sum(model.log_likelihood(theta, x, y)) + log_prior(theta, scales)
+    return jnp.sum(model.log_likelihood(theta, x, y)) + log_prior(theta, scales, centre)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
-from models import build
+from models import build, priors
 from models.clock import Clock
 from models.dataset import Part, Split
 from models.events import Checkpoint, Event, Progress
@@ -71,6 +71,16 @@ class Run:
     def prior_scales(self) -> np.ndarray:
         """(p,) standard deviations of the Gaussian prior that is stated, by prior or by weight decay."""
         return build.prior_scales(self.request.learner, self.model, len(self.split.train.y))
+
+    @property
+    def prior_centre(self) -> np.ndarray:
+        """(p,) where the prior is centred and fits start: the null model of the training part."""
+        return priors.null_centre(self.model, self.split.train.y)
+
+    def start(self, key: PRNGKeyArray) -> Array:
+        """(p,) a freshly drawn predictor about the null model."""
+        theta = self.model.init(key)
+        return theta + jnp.asarray(self.prior_centre, theta.dtype)
 
     @property
     def seconds(self) -> Seconds:

@@ -241,7 +241,7 @@ def _trust(learner: LearnerResult, runs: pl.DataFrame, metrics: pl.DataFrame, si
         kind=learner.kind,
         posterior=posterior is not None,
         calibration_error=_score(metrics, "test", "calibration_error", sizes),
-        improper=runs["improper"].drop_nulls().first(),
+        improper=next((why for why in runs["improper"].to_list() if why), None),
         splits=Splits(learner.splits.finished, learner.splits.asked),
         warnings=learner.warnings,
         **facts,

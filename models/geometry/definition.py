@@ -24,6 +24,7 @@ class Point(NamedTuple):
     Attributes:
         scales: (p,) prior standard deviations, infinite where flat.
         key: the randomness of this point's estimates.
+        centre: (p,) of the prior.
         initial: (p,) the parameters before training; None where the fit had no start of its own.
     """
 
@@ -32,6 +33,7 @@ class Point(NamedTuple):
     scales: Float[Array, " p"] | np.ndarray
     key: PRNGKeyArray
     initial: Float[Array, " p"] | None = None
+    centre: Array | np.ndarray | float = 0.0
 
 
 class Estimate(NamedTuple):

@@ -241,7 +241,7 @@ class Dimension(Settings):
 
 def _measure(point: Point, settings: Dimension) -> Estimate:
     if not _is_large(point, settings):
-        if not np.any(np.isfinite(point.scales)):
+        if not np.any(np.isfinite(point.scales[: point.landscape.model.n_weights])):
             raise NotApplicableError(
                 "the effective dimension needs a proper prior or a weight decay: this prior is flat"
             )

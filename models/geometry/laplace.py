@@ -79,10 +79,12 @@ def _is_traced(point: Point) -> bool:
 
 
 @jax.jit
-def _penalised_fit(landscape: Landscape, theta: Float[Array, " p"], widths: Float[Array, " p"]) -> Float[Array, ""]:
-    """Log p(y | x, theta) - 1/2 |theta / s|^2 over the parameters that are not taken as known."""
+def _penalised_fit(
+    landscape: Landscape, theta: Float[Array, " p"], widths: Float[Array, " p"], centre: Array | np.ndarray | float
+) -> Float[Array, ""]:
+    """Log p(y | x, theta) - 1/2 |(theta - centre) / s|^2 over the parameters that are not taken as known."""
     known = widths == 0
-    squares = jnp.square(theta / jnp.where(known, 1.0, widths))
+    squares = jnp.square((theta - centre) / jnp.where(known, 1.0, widths))
     return -len(landscape.x) * landscape.loss(theta) - 0.5 * jnp.sum(jnp.where(known, 0.0, squares))
 
 
@@ -103,7 +105,7 @@ def _full(point: Point, settings: NoSettings) -> Estimate:
     s = np.asarray(widths, np.float64)
     with np.errstate(invalid="ignore"):  # NaN stays NaN
         log_det = np.linalg.slogdet(np.eye(p) + s[:, None] * dense_gauss_newton(landscape, theta) * s)[1]
-    return Estimate(float(_penalised_fit(landscape, theta, widths)) - 0.5 * log_det, 0.0, 0)
+    return Estimate(float(_penalised_fit(landscape, theta, widths, point.centre)) - 0.5 * log_det, 0.0, 0)
 
 
 def _diagonal(point: Point, settings: NoSettings) -> Estimate:
@@ -114,7 +116,9 @@ def _diagonal(point: Point, settings: NoSettings) -> Estimate:
     landscape, theta, widths = point.landscape, point.theta, _widths(point)
     curvature = len(landscape.x) * gauss_newton_diagonal(landscape, theta)
     log_det = jnp.sum(jnp.log1p(jnp.square(widths) * curvature))
-    return Estimate(_penalised_fit(landscape, theta, widths) - 0.5 * log_det, jnp.zeros((), theta.dtype), 0)
+    return Estimate(
+        _penalised_fit(landscape, theta, widths, point.centre) - 0.5 * log_det, jnp.zeros((), theta.dtype), 0
+    )
 
 
 def _layer_scales(model: Model, scales: Array | np.ndarray) -> list[Array | np.ndarray]:
@@ -154,7 +158,9 @@ def _kronecker(point: Point, settings: NoSettings) -> Estimate:
     for factors, scales in zip(found.layers, _layer_scales(model, widths), strict=True):
         shared = jnp.where(jnp.all(scales == scales[0]), scales[0], jnp.nan)
         log_det += log_det_shifted(factors, shared, n)
-    return Estimate(_penalised_fit(landscape, theta, widths) - 0.5 * log_det, jnp.zeros((), theta.dtype), 0)
+    return Estimate(
+        _penalised_fit(landscape, theta, widths, point.centre) - 0.5 * log_det, jnp.zeros((), theta.dtype), 0
+    )
 
 
 @functools.lru_cache(maxsize=64)
@@ -188,7 +194,13 @@ def _last_layer(point: Point, settings: NoSettings) -> Estimate:
     features = _features(model, theta[: model.n_weights], landscape.x)
     readout = _readout(features.shape[1], model)
     tail = slice(model.n_parameters - readout.n_parameters, None)
-    last = Point(Landscape(readout, features, landscape.y), theta[tail], np.asarray(point.scales)[tail], point.key)
+    last = Point(
+        Landscape(readout, features, landscape.y),
+        theta[tail],
+        np.asarray(point.scales)[tail],
+        point.key,
+        centre=np.broadcast_to(point.centre, theta.shape)[tail],
+    )
     return _full(last, settings)
 
 

@@ -221,13 +221,19 @@ def _isotropic(point: Point, settings: LocalChains) -> Estimate:
 
 @partial(jax.jit, static_argnames="settings")
 def _prior_losses(
-    landscape: Landscape, theta: Array, scales: Array, n_beta: Array, key: PRNGKeyArray, settings: Chains
+    landscape: Landscape,
+    theta: Array,
+    scales: Array,
+    centre: Array | np.ndarray | float,
+    n_beta: Array,
+    key: PRNGKeyArray,
+    settings: Chains,
 ) -> Trace:
     """Losses along chains from theta in u = w / s, s the prior's scales."""
 
     def density(u: Array) -> tuple[Array, Array]:
         value = landscape.loss(scales * u)
-        return -n_beta * value + log_prior(scales * u, scales), value
+        return -n_beta * value + log_prior(scales * u, scales, centre), value
 
     return _adjusted(density, theta / scales, key, settings)
 
@@ -243,7 +249,9 @@ def _wbic(point: Point, settings: Chains) -> Estimate:
         raise NotApplicableError("WBIC is an expectation under the prior: it needs a proper one, and this is flat")
     scales = jnp.asarray(point.scales, theta.dtype)
     n_beta = jnp.asarray(_tempered(point), theta.dtype)
-    return judged(_prior_losses(point.landscape, theta, scales, n_beta, point.key, settings), float(n), 0.0)
+    return judged(
+        _prior_losses(point.landscape, theta, scales, point.centre, n_beta, point.key, settings), float(n), 0.0
+    )
 
 
 DEFINITIONS = (

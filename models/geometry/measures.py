@@ -98,8 +98,9 @@ def _side_by_side(points: Sequence[Point], ask: Ask) -> list[Found]:
 
 
 def _in_one_precision(point: Point) -> Point:
-    """Prior scales in the parameters' own precision, which is what is traced."""
-    return point._replace(scales=jnp.asarray(point.scales, point.theta.dtype))
+    """The prior in the parameters' own precision, which is what is traced."""
+    scales, centre = (jnp.asarray(a, point.theta.dtype) for a in (point.scales, point.centre))
+    return point._replace(scales=scales, centre=centre)
 
 
 def _not_applicable(reason: NotApplicableError) -> Found:

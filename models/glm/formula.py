@@ -12,9 +12,11 @@ from formulae.matrices import DesignMatrices
 from formulae.terms import Term
 from scipy.special import expit, logit
 
+from models.build import family_of
 from models.dataset import Part, Split
 from models.glm.design import NAMESPACE, call_in_empty_namespace, design_of, display, quietly
 from models.glm.grammar import RESPONSE, shown
+from models.null import Null
 from models.spec import Categorical, Flat, Formula, Learner, Likelihood, NegativeBinomial, Normal, SpecError, StudentT
 
 SLOPES = "slope"
@@ -51,14 +53,15 @@ def additive_model(learner: Learner, split: Split) -> bmb.Model:
         SpecError: see `checked`.
     """
     likelihood, prior = checked(learner)
+    eta, extra = _null(likelihood, split)
     model = bmb.Model(
         f"`{RESPONSE}` ~ design()",
         pd.DataFrame({RESPONSE: _response(likelihood, split.train)}),
         family=_FAMILIES[likelihood.kind],
         link=_link(likelihood),
         priors={
-            **_extras(likelihood, prior),
-            "Intercept": _normal(prior, None),
+            **_extras(likelihood, extra),
+            "Intercept": _intercept(likelihood, prior, eta),
             "design()": _normal(prior, len(split.columns)),
         },
         auto_scale=False,
@@ -83,6 +86,7 @@ def formula_model(learner: Learner, split: Split) -> bmb.Model:
     likelihood, prior = checked(learner)
     text, design = checked_formula(learner, split)
     data = design.data.assign(**{RESPONSE: _response(likelihood, split.train)})
+    start, extra = _null(likelihood, split)
     try:
         with quietly():
             model = call_in_empty_namespace(
@@ -92,7 +96,7 @@ def formula_model(learner: Learner, split: Split) -> bmb.Model:
                     "data": data,
                     "family": _FAMILIES[likelihood.kind],
                     "link": _link(likelihood),
-                    "priors": _extras(likelihood, prior),
+                    "priors": _extras(likelihood, extra),
                     "auto_scale": False,
                     "center_predictors": False,
                     "extra_namespace": NAMESPACE,
@@ -106,7 +110,7 @@ def formula_model(learner: Learner, split: Split) -> bmb.Model:
     group = bmb.Prior("Normal", mu=0.0, sigma=tau)
     priors = {"common": _normal(prior, max(width, 1)), "group_specific": group}
     if eta.intercept_term is not None:
-        priors["Intercept"] = _normal(prior, None)
+        priors["Intercept"] = _intercept(likelihood, prior, start)
     model.set_priors(priors=priors)
     model.build()
     return model
@@ -188,24 +192,40 @@ def _link(likelihood: Likelihood) -> dict[str, bmb.Link] | None:
     return {"p": bmb.Link("unclipped logit", link=logit, linkinv=expit, linkinv_backend=pt.sigmoid)}
 
 
-def _normal(prior: Normal | Flat, fan_in: int | None) -> bmb.Prior:
-    """The prior of a slope among `fan_in`, or of the intercept."""
+def _null(likelihood: Likelihood, split: Split) -> Null:
+    """The natural parameters and the likelihood's own of the null model, about which priors are centred."""
+    family = family_of(likelihood, split.n_classes)  # pyright: ignore[reportArgumentType] - frozen, hence hashable
+    assert family.null is not None
+    return family.null(split.train.y)
+
+
+def _intercept(likelihood: Likelihood, prior: Normal | Flat, eta: np.ndarray) -> bmb.Prior:
+    """About the null model's natural parameters, or flat and started there."""
+    if isinstance(likelihood, Categorical):
+        # Bambi would take the start of one class's intercept for a scalar; logits are never far from 0.
+        centre, start = eta, {}
+    else:
+        centre, start = float(eta[0]), {"initval": float(eta[0])}
+    if isinstance(prior, Flat):
+        return bmb.Prior("Flat", **start)
+    return bmb.Prior("Normal", mu=centre, sigma=float(prior.bias_scale))
+
+
+def _normal(prior: Normal | Flat, fan_in: int) -> bmb.Prior:
+    """The prior of a slope among `fan_in`."""
     # PyMC has been seen to take integers for another distribution's: all numbers are floats.
     match prior:
-        case Normal(bias_scale=scale) if fan_in is None:
-            return bmb.Prior("Normal", mu=0.0, sigma=float(scale))
         case Normal(scale=scale, scaling=scaling):
-            assert fan_in is not None
             return bmb.Prior("Normal", mu=0.0, sigma=scale / fan_in**0.5 if scaling == "fan-in" else float(scale))
         case Flat():
             return bmb.Prior("Flat")
 
 
-def _extras(likelihood: Likelihood, prior: Normal | Flat) -> dict[str, bmb.Prior | float]:
-    """Sigma or alpha through its logarithm, which is N(0, 1) or flat; the degrees of freedom as they are stated."""
+def _extras(likelihood: Likelihood, centre: np.ndarray) -> dict[str, bmb.Prior | float]:
+    """Sigma or alpha through its logarithm, which is N(centre, 1); the degrees of freedom as they are stated."""
 
     def through_logarithm(name: str) -> Any:
-        log = pm.Flat(f"log_{name}") if isinstance(prior, Flat) else pm.Normal(f"log_{name}", mu=0.0, sigma=1.0)
+        log = pm.Normal(f"log_{name}", mu=float(centre[0]), sigma=1.0)
         return pm.Deterministic(name, pt.exp(log))
 
     positive = bmb.Prior("LogNormal", dist=through_logarithm)

@@ -25,17 +25,20 @@ class Optimum(NamedTuple):
 
 @functools.lru_cache(maxsize=64)
 def minimiser(model: Model, *, max_steps: int, tolerance: float = 1e-9) -> Callable[..., Optimum]:
-    """Build `minimise(theta, x, y, scales, weight_decay) -> Optimum`, for float64 arguments.
+    """Build `minimise(theta, x, y, scales, weight_decay, centre) -> Optimum`, for float64 arguments.
 
-    The objective is that of `models.inference.optimise` on the full batch: mean NLL - log p / n + w / 2 |weights|^2.
+    The objective is that of `models.inference.optimise` on the full batch:
+    mean NLL - log p / n + w / 2 |weights - centre|^2.
     Limited-memory BFGS with a zoom line search (Nocedal and Wright 2006, algorithms 7.5 and 3.5), by optax.
     """
     solver = optax.lbfgs()
 
-    def minimise(theta: Array, x: Array, y: Array, scales: Array, weight_decay: Array) -> Optimum:
+    def minimise(
+        theta: Array, x: Array, y: Array, scales: Array, weight_decay: Array, centre: Array | float = 0.0
+    ) -> Optimum:
         def objective(theta: Array) -> Array:
-            decay = 0.5 * weight_decay * jnp.sum(jnp.square(theta[: model.n_weights]))
-            return model.loss(theta, x, y) - log_prior(theta, scales) / len(x) + decay
+            decay = 0.5 * weight_decay * jnp.sum(jnp.square((theta - centre)[: model.n_weights]))
+            return model.loss(theta, x, y) - log_prior(theta, scales, centre) / len(x) + decay
 
         value_and_grad = optax.value_and_grad_from_state(objective)
 

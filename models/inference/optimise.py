@@ -1,7 +1,8 @@
 """Stochastic gradient training: one compiled loop over epochs and steps, the same for every run of a pack.
 
-Minimises L(theta) = mean_i NLL_i(theta) - log p(theta) / n + w / 2 * |weights|^2, a mean over the n training rows; w is
-the weight decay. Everything that may differ within a pack is an argument: data, start, key, prior scales and `Rates`.
+Minimises L(theta) = mean_i NLL_i(theta) - log p(theta) / n + w / 2 * |weights - centre|^2, a mean over the n training
+rows; w is the weight decay, and the centre that of the prior. Everything that may differ within a pack is an argument:
+data, start, key, the prior's scales and centre, and `Rates`.
 """
 
 import functools
@@ -44,13 +45,14 @@ class Rates(NamedTuple):
 
 
 class Data(NamedTuple):
-    """Training and validation rows, the prior's scales; float32 throughout."""
+    """Training and validation rows, the prior's scales and its centre; float32 throughout."""
 
     x: Float[Array, "n d"]
     y: Array
     validation_x: Float[Array, "m d"]
     validation_y: Array
     scales: Float[Array, " p"]
+    centre: Array | float = 0.0
 
 
 class State(NamedTuple):
@@ -117,9 +119,9 @@ def trainer(
         else:
             eta = model.predict(theta, x)
         nll = -jnp.mean(model.family.log_density(eta, model.extra(theta), y))
-        loss = nll - log_prior(theta, data.scales) / len(data.x)
+        loss = nll - log_prior(theta, data.scales, data.centre) / len(data.x)
         if optimiser != "adamw":
-            loss += 0.5 * rates.weight_decay * jnp.sum(jnp.square(theta[: model.n_weights]))
+            loss += 0.5 * rates.weight_decay * jnp.sum(jnp.square((theta - data.centre)[: model.n_weights]))
         return loss
 
     def learning_rate(step: Array, n_steps: int, rates: Rates, factor: Array) -> Array:
@@ -163,7 +165,7 @@ def trainer(
             )
             size = jnp.linalg.norm(gradient)
             gradient *= jnp.minimum(1.0, rates.clip / size)
-            direction, inner = transform.update(gradient, inner, theta)
+            direction, inner = transform.update(gradient, inner, theta - data.centre)
             rate = learning_rate(state.epoch * per_epoch + i, epochs * per_epoch, rates, state.factor)
             theta = theta - rate * jnp.asarray(direction)
             return (theta, inner), jnp.stack([loss, rate, size])

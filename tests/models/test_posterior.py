@@ -79,8 +79,15 @@ def test_weight_decay_is_the_prior_it_states():
     n, decay = 50, 0.02
     theta = jax.random.normal(jax.random.key(0), (model.n_parameters,))
     penalty = jax.grad(lambda t: 0.5 * decay * jnp.sum(t[: model.n_weights] ** 2))(theta)
-    prior = jax.grad(lambda t: -log_prior(t, jnp.asarray(priors.decay_scales(model, decay, n))) / n)(theta)
+    scales = jnp.asarray(priors.decay_scales(model, decay, n)).at[model.n_weights :].set(jnp.inf)
+    prior = jax.grad(lambda t: -log_prior(t, scales) / n)(theta)
     np.testing.assert_allclose(penalty, prior, rtol=1e-12)
+
+
+def test_a_centre_moves_the_prior():
+    theta, scales, centre = jnp.array([0.3, -2.0]), jnp.array([0.5, 2.0]), jnp.array([1.0, -3.0])
+    expected = stats.norm(centre, scales).logpdf(theta).sum()
+    np.testing.assert_allclose(log_prior(theta, scales, centre), expected, rtol=1e-12)
 
 
 def test_prior_scales_follow_the_spec():

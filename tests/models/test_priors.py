@@ -6,7 +6,7 @@ import pytest
 from models import likelihoods
 from models.posterior import build
 from models.predictors.mlp import ACTIVATIONS, MLPNet
-from models.priors import decay_scales, flat_scales, normal_scales
+from models.priors import decay_scales, flat_scales, normal_scales, null_centre
 
 # Weights 4 x 3, biases 4, weights 1 x 4, bias 1, log sigma.
 MODEL = build(lambda key: MLPNet(3, 1, (4,), ACTIVATIONS["tanh"], key), likelihoods.gaussian())
@@ -22,13 +22,18 @@ def test_constant_scaling_is_the_same_for_all_weights():
     np.testing.assert_allclose(normal_scales(MODEL, 1.5, 0.7, fan_in=False), expected)
 
 
-def test_a_decay_states_its_prior_over_weights_and_biases_alone():
-    scales = decay_scales(MODEL, 0.02, 50)
-    np.testing.assert_allclose(scales[:-1], 1.0)
-    assert scales[-1] == np.inf
+def test_a_decay_states_its_prior_over_weights_and_biases():
+    np.testing.assert_allclose(decay_scales(MODEL, 0.02, 50), 1.0)
 
 
 @pytest.mark.parametrize("scales", [flat_scales(MODEL), decay_scales(MODEL, 0.0, 50)])
-def test_flat_and_no_decay_are_infinite(scales):
+def test_flat_and_no_decay_are_infinite_but_for_the_noise(scales):
     assert scales.shape == (22,)
-    assert np.all(np.isinf(scales))
+    assert np.all(np.isinf(scales[:-1]))
+    assert scales[-1] == 1.0
+
+
+def test_the_centre_is_the_null_model_at_the_last_bias_and_the_extras():
+    y = np.array([1.0, 2.0, 6.0])
+    centre = null_centre(MODEL, y)
+    np.testing.assert_allclose(centre, [*[0.0] * 20, 3.0, np.log(np.std(y))])

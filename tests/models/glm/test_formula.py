@@ -13,6 +13,7 @@ from models.glm.design import design_of
 from models.glm.formula import additive_model, checked_formula, formula_model, pymc_model
 from models.glm.sampling import XLA
 from models.posterior import log_joint
+from models.priors import null_centre
 from models.spec import Categorical, Flat, Gaussian, NegativeBinomial, Normal, SpecError
 from tests.models.glm.problems import FAMILIES, learner, random_split
 
@@ -41,14 +42,14 @@ def test_joint_and_gradient_are_those_of_the_flat_model(family, prior, d):
     likelihood, _, n_classes = FAMILIES[family]
     split, spec = random_split(family, d=d), learner(likelihood, prior=prior)
     ours = model_of(spec.predictor, likelihood, n_classes, d, None)
-    scales = jnp.asarray(prior_scales(spec, ours, 40))
+    scales, centre = jnp.asarray(prior_scales(spec, ours, 40)), jnp.asarray(null_centre(ours, split.train.y))
     x, y = jnp.asarray(split.train.x), jnp.asarray(split.train.y)
     k = ours.family.n_outputs
     pymc = pymc_model(additive_model(spec, split))
     value_and_gradient = pymc.logp_dlogp_function(ravel_inputs=True, mode=XLA)._pytensor_function
 
     def joint(theta):
-        return log_joint(ours, theta, scales, x, y)
+        return log_joint(ours, theta, scales, x, y, centre)
 
     # Among classes the last point has probabilities that underflow.
     rng = np.random.default_rng(1)
@@ -130,8 +131,9 @@ def test_improper_posterior_of_a_dispersion_is_refused():
 def test_group_effects_have_their_own_scale_and_common_ones_the_prior():
     factors = {"g": np.array(["a", "b"] * 20, object)}
     spec = learner(Gaussian(), "x0 + x1 + (1|g)", Normal(scale=3, bias_scale=5))
-    built = formula_model(spec, random_split("gaussian", factors=factors))
+    split = random_split("gaussian", factors=factors)
+    built = formula_model(spec, split)
     priors = {name: str(term.prior) for name, term in built.parameters["mu"].terms.items()}
-    assert priors["Intercept"] == "Normal(mu: 0.0, sigma: 5.0)"
+    assert priors["Intercept"] == f"Normal(mu: {split.train.y.mean():.4f}, sigma: 5.0)"
     assert priors["x0"] == priors["x1"] == "Normal(mu: 0.0, sigma: 2.1213)"
     assert priors["1|g"] == "Normal(mu: 0.0, sigma: HalfNormal(sigma: 3.0))"
