@@ -1,6 +1,7 @@
 """What is wrong with a store: archives, tables, sweeps and leftovers, looked at without changing anything."""
 
 from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
 from itertools import batched
 from typing import Literal
 
@@ -132,7 +133,7 @@ def _check_sweeps(storage: Storage) -> Iterator[Problem]:
 
 def _leftovers(storage: Storage, stored: set[str]) -> Iterator[Problem]:
     """What killed writers left behind."""
-    for path in storage.leftovers():
+    for path in storage.leftovers(datetime.now(UTC)):
         yield Problem(kind="leftover", name=str(path), remedy=NEXT_COMMAND)
     for name in storage.names("checkpoints"):
         if name.removesuffix(".npz") in stored:

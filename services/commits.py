@@ -4,6 +4,9 @@ Each owner of rows, a bundle or a measurement, is put by one writer, which appen
 before, the next to open the store does so, and cannot know that it is dead. So nobody trusts what it knew: a commit
 goes through only as the very next version of the table that it was made for (optimistic concurrency). Otherwise the
 table is read again, rows whose owner has some there are left out, and the commit is tried again.
+
+The log is never cleaned up by a commit, which goes by its writer's clock alone: one that was ahead took from the others
+the commits that they had yet to read.
 """
 
 import random
@@ -11,9 +14,11 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import polars as pl
-from deltalake import CommitProperties, DeltaTable, WriterProperties, write_deltalake
+from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, WriterProperties, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError
 
 from services import tables
@@ -23,12 +28,17 @@ from services.storage import Storage
 COMPACT_EVERY = 100
 KEEP_HOURS = 168
 LONGEST_PAUSE = 2.0
+FRESH_SECONDS = 3600.0
+CLOCKS_AGREE = timedelta(hours=1)
 
 # Files that are full are left alone by the next compaction, and readers skip groups of rows that they do not want.
 FILE_BYTES = 2**25
 IN_GROUPS = WriterProperties(max_row_group_size=2**14)
 
-NEXT_VERSION_ONLY = CommitProperties(max_commit_retries=0)
+NEXT_VERSION_ONLY: Mapping[str, Any] = {
+    "commit_properties": CommitProperties(max_commit_retries=0),
+    "post_commithook_properties": PostCommitHookProperties(create_checkpoint=True, cleanup_expired_logs=False),
+}
 
 
 class Committer:
@@ -41,10 +51,14 @@ class Committer:
             StoreError: one is missing or damaged.
         """
         self._storage = storage
-        with ThreadPoolExecutor() as pool:
-            found = pool.map(lambda table: tables.opened(storage, table), SCHEMAS)
-        self._tables: dict[str, DeltaTable] = dict(zip(SCHEMAS, found, strict=True))
         self._known: dict[str, frozenset[str]] = {}
+        self._open()
+
+    def _open(self) -> None:
+        with ThreadPoolExecutor() as pool:
+            found = pool.map(lambda table: tables.opened(self._storage, table), SCHEMAS)
+        self._tables: dict[str, DeltaTable] = dict(zip(SCHEMAS, found, strict=True))
+        self._opened_at = time.monotonic()
 
     def look(self) -> None:
         """Know what is in the tables now. Rows of owners that are put later, by this writer, are not among that."""
@@ -75,7 +89,7 @@ class Committer:
         for table in SCHEMAS:
             quoted = owner.replace("'", "''")
             predicate = f"{OWNERS[table]} = '{quoted}'"
-            self._commit(table, lambda delta, where=predicate: delta.delete(where, commit_properties=NEXT_VERSION_ONLY))
+            self._commit(table, lambda delta, where=predicate: delta.delete(where, **NEXT_VERSION_ONLY))
 
     def clear(self, wanted: Iterable[str]) -> None:
         """Delete all rows of these tables.
@@ -87,13 +101,14 @@ class Committer:
             empty = pl.DataFrame(schema=SCHEMAS[table])
             self._commit(
                 table,
-                lambda delta, empty=empty: write_deltalake(
-                    delta, empty, mode="overwrite", commit_properties=NEXT_VERSION_ONLY
-                ),
+                lambda delta, empty=empty: write_deltalake(delta, empty, mode="overwrite", **NEXT_VERSION_ONLY),
             )
 
     def _append_all(self, rows: Mapping[str, pl.DataFrame], known: Mapping[str, frozenset[str]]) -> None:
         self._storage.exists("", "store.json")  # says what is waited for, where the server is away
+        if time.monotonic() - self._opened_at > FRESH_SECONDS:
+            # A commit in the place of one that was cleaned up would be below the last checkpoint, and lost.
+            self._open()
         for table in sorted(rows, key=lambda name: name in INDICES):
             self._append(table, rows[table], known[table])
 
@@ -104,13 +119,13 @@ class Committer:
             new = [file for file in tables.files(self._storage, delta) if file not in known]
             missing = rows.join(self._owners(table, new, rows), on=OWNERS[table], how="anti", maintain_order="left")
             if len(missing):
-                write_deltalake(delta, missing, mode="append", commit_properties=NEXT_VERSION_ONLY)
+                write_deltalake(delta, missing, mode="append", **NEXT_VERSION_ONLY)
 
         assert rows.schema == SCHEMAS[table], f"rows for {table!r} do not have its schema"
         self._commit(table, append)
         delta = self._tables[table]
         if delta.version() and delta.version() % COMPACT_EVERY == 0:
-            self._tidy(delta)
+            self._tidy(table)
 
     def _owners(self, table: str, files: list[str], rows: pl.DataFrame) -> pl.DataFrame:
         """Those owners of the rows that have some in these files."""
@@ -124,9 +139,10 @@ class Committer:
         """Make a change to the table as it is now: until no other writer is faster, or until it fails."""
         delta, pause = self._tables[table], 0.02
         while True:
-            version = delta.version()
+            version, files = delta.version(), frozenset(tables.files(self._storage, delta))
             try:
                 self._storage.patiently(lambda: change(delta))
+                tables.flush(self._storage, table, delta, version, files)
                 return
             except CommitFailedError as error:
                 self._storage.patiently(delta.update_incremental)
@@ -137,10 +153,17 @@ class Committer:
             time.sleep(random.uniform(0.0, pause))
             pause = min(2 * pause, LONGEST_PAUSE)
 
-    def _tidy(self, delta: DeltaTable) -> None:
-        """Put small files together, and remove those that no reader can be at any more, unless another writer does."""
-        with suppress(CommitFailedError):
-            delta.optimize.compact(
-                target_size=FILE_BYTES, writer_properties=IN_GROUPS, commit_properties=NEXT_VERSION_ONLY
-            )
+    def _tidy(self, table: str) -> None:
+        """Put small files together, and remove what no reader or writer can be at any more, unless another writer does.
+
+        What is old enough is told by this process's clock, and so is left to those whose clock the store's agrees with.
+        """
+        if abs(self._storage.clock() - datetime.now(UTC)) > CLOCKS_AGREE:
+            return
+        delta = self._tables[table]
+        version, files = delta.version(), frozenset(tables.files(self._storage, delta))
+        with suppress(OSError, DeltaError):
+            delta.optimize.compact(target_size=FILE_BYTES, writer_properties=IN_GROUPS, **NEXT_VERSION_ONLY)
+            tables.flush(self._storage, table, delta, version, files)
             delta.vacuum(retention_hours=KEEP_HOURS, dry_run=False, full=True)
+            delta.cleanup_metadata()

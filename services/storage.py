@@ -9,12 +9,13 @@ import logging
 import os
 import random
 import re
+import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 
@@ -204,10 +205,19 @@ class Storage:
         with self._said("write to"), ThreadPoolExecutor(max_workers=16) as pool:
             list(pool.map(_flush, (*(parent / name for name in names), parent)))
 
-    def leftovers(self) -> Iterator[Path]:
-        """Files that killed writers left half-written: those so old that no living one can be at them."""
+    def clock(self) -> datetime:
+        """The time by the file system's or the server's clock, to a second or so."""
+        name = f".clock-{secrets.token_hex(8)}.tmp"  # as a leftover is named, should this be killed
+        self.replace("", name, b"")
+        with self._said("read"):
+            now = self.patiently(lambda: self._store.head(name)["last_modified"])
+        self.remove("", name)
+        return now
+
+    def leftovers(self, now: datetime) -> Iterator[Path]:
+        """Files that killed writers left half-written: those so old at this time that no living one can be at them."""
         if not self.remote:
-            oldest_living = time.time() - LEFTOVER_SECONDS
+            oldest_living = now.timestamp() - LEFTOVER_SECONDS
             for folder, _, files in os.walk(self.location):
                 for path in (Path(folder, name) for name in files if _HALF_WRITTEN.search(name)):
                     with suppress(FileNotFoundError):  # its writer finished it just now
@@ -216,8 +226,10 @@ class Storage:
 
     def remove_leftovers(self) -> None:
         """Remove what killed writers left half-written."""
+        if self.remote:
+            return
         with self._said("write to"):
-            for path in self.leftovers():
+            for path in self.leftovers(self.clock()):
                 path.unlink(missing_ok=True)
 
     def table(self, table: str) -> tuple[str, dict[str, str] | None]:

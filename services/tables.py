@@ -51,6 +51,10 @@ def create(storage: Storage, tables: Collection[str] = tuple(SCHEMAS)) -> None:
 
     with ThreadPoolExecutor() as pool:
         list(pool.map(make, tables))
+    for table in tables:
+        storage.flush(f"{FOLDER}/{table}/_delta_log", [f"{0:020}.json"])
+    storage.flush(FOLDER, tables)
+    storage.flush("", [FOLDER])
 
 
 def opened(storage: Storage, table: str) -> DeltaTable:
@@ -65,6 +69,23 @@ def opened(storage: Storage, table: str) -> DeltaTable:
         return storage.patiently(lambda: DeltaTable(uri, storage_options=options))
     except (OSError, DeltaError) as error:
         raise unreadable(storage, table, error) from error
+
+
+def flush(storage: Storage, table: str, delta: DeltaTable, version: int, known: Collection[str]) -> None:
+    """Return when what was committed after a version, which had these files, would survive a loss of power.
+
+    Raises:
+        StoreError: the disk says no.
+    """
+    if storage.remote:
+        return
+    new = set(files(storage, delta)) - set(known)
+    storage.flush(f"{FOLDER}/{table}", [Path(file).name for file in new])
+    log = f"{FOLDER}/{table}/_delta_log"
+    names = [
+        f"{v:020}{end}" for v in range(version + 1, delta.version() + 1) for end in (".json", ".checkpoint.parquet")
+    ]
+    storage.flush(log, [*names, "_last_checkpoint"])
 
 
 def mend(storage: Storage) -> None:

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -134,7 +135,7 @@ def test_half_written_files_are_removed_when_no_living_writer_can_be_at_them(tmp
         path.touch()
     for path in (*old, log / "0.json"):
         os.utime(path, times=(time.time() - LEFTOVER_SECONDS - 9,) * 2)
-    assert set(storage.leftovers()) == set(old)
+    assert set(storage.leftovers(datetime.now(UTC))) == set(old)
     storage.remove_leftovers()
     assert {path for path in tmp_path.rglob("*") if path.is_file()} == {young, log / "0.json"}
 

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import os
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -151,6 +153,51 @@ def test_many_commits_are_compacted_and_nothing_is_lost(tmp_path: Path, monkeypa
     put_all(tmp_path, records)
     assert len(DeltaTable(Storage(tmp_path).table("runs")[0]).file_uris()) < 5
     assert_holds_exactly(tmp_path, records)
+
+
+def test_a_writer_whose_clock_is_wrong_leaves_the_log_and_the_files_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commits, "COMPACT_EVERY", 5)
+    monkeypatch.setattr(store, "BATCH", 1)
+    monkeypatch.setattr(Storage, "clock", lambda self: datetime.now(UTC) - timedelta(days=40))
+    put_all(tmp_path, [factories.record(factories.request(seed)) for seed in range(12)])
+    found = set(Storage(tmp_path).names("tables/runs/_delta_log"))
+    assert {f"{version:020}.json" for version in range(13)} | {f"{9:020}.checkpoint.parquet"} <= found
+    assert len(DeltaTable(Storage(tmp_path).table("runs")[0]).file_uris()) == 12
+
+
+def test_a_writer_that_waited_for_long_goes_on_where_the_log_is_by_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = [factories.record(factories.request(seed)) for seed in range(14)]
+    with writing(tmp_path) as waiting:
+        waiting.put(records[0])
+        waiting.commit()
+        monkeypatch.setattr(store, "BATCH", 1)
+        put_all(tmp_path, records[1:13])
+        for version in range(10):  # another cleaned up what is before the checkpoint
+            for table in RUN_TABLES:
+                Storage(tmp_path).remove(f"tables/{table}/_delta_log", f"{version:020}.json")
+        monkeypatch.setattr(commits, "FRESH_SECONDS", -1.0)
+        waiting.put(records[13])
+    assert_holds_exactly(tmp_path, records)
+
+
+def test_a_commit_is_flushed_to_the_disk_with_its_files_and_its_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed: set[str] = set()
+    with writing(tmp_path) as writer:
+        writer.put(factories.record(factories.request(1)))
+        before = {path for path in (tmp_path / "tables").rglob("*") if path.is_file()}
+        fsync = os.fsync
+        monkeypatch.setattr(
+            os, "fsync", lambda fd: (flushed.add(str(Path(f"/proc/self/fd/{fd}").readlink())), fsync(fd))
+        )
+    new = {path for path in (tmp_path / "tables").rglob("*") if path.is_file()} - before
+    assert len(new) == 12
+    assert {str(place) for path in new for place in (path, path.parent)} <= flushed
 
 
 def test_a_sweep_is_kept_as_it_was_asked_for_last(location: str) -> None:
