@@ -82,15 +82,21 @@ def _make_cache(path: Path) -> None:
 
 
 @contextmanager
-def store_of(place: Workplace) -> "Iterator[Writer]":
-    """Open the store for writing, and say which of its runs were damaged.
+def store_of(place: Workplace, sweep: str) -> "Iterator[Writer]":
+    """Open the store for writing once no other command is at this sweep, and say which of its runs were damaged.
 
     Raises:
         StoreError: as `services.store.writing` does.
     """
     from services.store import writing
+    from services.turns import turn
 
-    with writing(place.store) as writer:
+    def tell_waiting() -> None:
+        tell(
+            f"waiting for another command at sweep {sweep!r}: what it stores is not fitted again (Ctrl-C ends this one)"
+        )
+
+    with turn(place.store, sweep, tell_waiting), writing(place.store) as writer:
         for name in writer.set_aside:
             warn(f"the stored run {name} was damaged: it is in {place.store}/damaged now, and is fitted again")
         yield writer

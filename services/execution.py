@@ -61,4 +61,5 @@ def carry_out(
     )
     rest = run(plan.items(apart, resources), plan.datasets, writer, executor, on_event, sweep=name)
     failed = stopping.failed | dict(first.failed) | dict(rest.failed)
+    n_reused += first.reused + rest.reused
     return Outcome(first.fitted + rest.fitted, n_reused, failed, len(stopping.stopped))

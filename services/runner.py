@@ -28,7 +28,7 @@ class Outcome:
 
     Attributes:
         fitted: runs fitted and stored by this call, diverged ones included.
-        reused: runs found in the store.
+        reused: runs found in the store, those among them that another command stored meanwhile.
         failed: reasons by run key; a later call tries these again.
         stopped: runs that were stopped early, by this call or before.
     """
@@ -69,7 +69,7 @@ def run(
         StoreError: the store cannot be written to.
         ClusterError: no worker can be had.
     """
-    fitted, failed = 0, {}
+    fitted, reused, failed = 0, 0, {}
     # Closed here, so that what fails at the last commit is told like any fault, not found by the garbage collector.
     with closing(execute(items, datasets, writer, executor, work)) as events:
         for item, event in events:
@@ -84,23 +84,24 @@ def run(
                 event = Result(event.run_key, failure(event.run_key, event.reason))
             if isinstance(event, Result):
                 result: RunResult = event.value
-                keep(result, item.payload, datasets, writer, sweep)
+                kept = keep(result, item.payload, datasets, writer, sweep)
                 if result.status == "failed":
                     failed[event.run_key] = result.error or "no reason was given"
                 else:
-                    fitted += 1
+                    fitted += kept
+                    reused += not kept
             on_event(event)
-    return Outcome(fitted, 0, failed)
+    return Outcome(fitted, reused, failed)
 
 
-def keep(result: RunResult, request: RunRequest, datasets: Mapping[str, Dataset], writer: Writer, sweep: str) -> None:
-    """Store a result.
+def keep(result: RunResult, request: RunRequest, datasets: Mapping[str, Dataset], writer: Writer, sweep: str) -> bool:
+    """Store a result. Returns False where another writer stored one of this run before.
 
     Raises:
         StoreError: the store cannot be written to.
     """
     dataset = datasets[request.fingerprint].name
-    writer.put(Record(request, result, dataset, sweep, provenance(), datetime.now(UTC)))
+    return writer.put(Record(request, result, dataset, sweep, provenance(), datetime.now(UTC)))
 
 
 def execute(

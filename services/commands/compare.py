@@ -93,7 +93,7 @@ def compare(
     from services.standing import check_idle
     from services.terminal import print_document
 
-    with store_of(place) as writer:
+    with store_of(place, sweep.name) as writer:
         check_idle(writer, sweep.name)
         missing = planned.missing(writer)
         reused = len(planned.runs) - len(missing)

@@ -82,10 +82,14 @@ def measure(
     asked = None if measures is None else parse_measures(measures)
     from models.geometry.paths import Paths
     from services.measuring import wanted
+    from services.opening import exists
     from services.plans import datasets_of
     from services.standing import check_idle
+    from services.store import Store
 
-    with store_of(place) as writer:
+    if exists(place.store):  # told at once, where there is something to tell of
+        check_idle(Store(place.store), sweep)
+    with store_of(place, sweep) as writer:
         own, connections = wanted(writer, sweep)
         check_idle(writer, sweep)
         if paths is not None:

@@ -138,11 +138,15 @@ def _carry_out(
     )
     from models.measuring import MEASURED_DRAWS
     from services.execution import carry_out, waiting
+    from services.opening import exists
     from services.plans import load_datasets, plan
     from services.standing import check_idle, read_standing
+    from services.store import Store
 
+    if exists(place.store):  # told at once, where there is something to tell of
+        check_idle(Store(place.store), sweep.name)
     planned = plan(sweep, load_datasets(sweep, place.cache))
-    with store_of(place) as writer:
+    with store_of(place, sweep.name) as writer:
         check_idle(writer, sweep.name)
         missing = waiting(planned, writer, only_failed=only_failed)
         reused = len(planned.runs) - len(missing)

@@ -190,3 +190,12 @@ def test_a_killed_driver_goes_on_from_the_last_checkpoint(tmp_path: Path) -> Non
     assert outcome == Outcome(fitted=1, reused=0, failed={})
     assert sorted(Store(tmp_path).runs().collect()["n_parameters"]) == [1, 4]
     assert list((tmp_path / "checkpoints").iterdir()) == []
+
+
+def test_what_another_command_stored_meanwhile_is_counted_as_reused(tmp_path: Path) -> None:
+    asked = requests(3)
+    with writing(tmp_path) as writer, writing(tmp_path) as other:
+        assert run_all(other, asked[:2]) == Outcome(2, 0, {})
+        with InProcessExecutor() as executor:  # as it looked before the other one stored them
+            found = run(items_of(iter(asked)), DATASETS, writer, executor, work=fit)
+        assert found == Outcome(1, 2, {})
