@@ -81,7 +81,14 @@ def mean_with_error(values: np.ndarray) -> Scored:
     values = np.asarray(values, float)
     if len(values) < 2 or not np.all(np.isfinite(values)):
         return float(np.mean(values)), np.nan
-    return float(np.mean(values)), float(np.std(values, ddof=1) / np.sqrt(len(values)))
+    unit = magnitude(values)
+    values = values / unit
+    return float(unit * np.mean(values)), float(unit * (np.std(values, ddof=1) / np.sqrt(len(values))))
+
+
+def magnitude(values: np.ndarray) -> float:
+    """A power of two near the largest |value|: in units of it squares do not overflow, and no digit changes."""
+    return float(2.0 ** np.clip(np.frexp(np.nanmax(np.abs(values)))[1], -1000, 1000))
 
 
 def root_mean_with_error(squares: np.ndarray) -> Scored:

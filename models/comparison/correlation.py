@@ -13,8 +13,9 @@ Larger = Literal["sharper", "flatter", "more complex", "simpler", "neither"]
 class RankCorrelation(NamedTuple):
     """Kendall's tau within splits, with a 95 % interval.
 
-    `lower` and `upper` are nan where there are fewer than `MIN_SPLITS` splits with two different runs; `tau` is nan
-    where there is none. `n_splits` counts such splits, `n_runs` their runs.
+    `lower` and `upper` are nan where there are fewer than `MIN_SPLITS` splits with two different runs; `tau` is nan too
+    where there is none, or where the measure or the gap is the same for all runs of each split. `n_splits` counts such
+    splits, `n_runs` their runs.
     """
 
     tau: float
@@ -72,6 +73,8 @@ def rank_correlation(
     pairs = runs * (runs - 1) / 2
     concordance = np.array([_concordance(measure[g], gap[g]) for g in groups])
     tau, n_splits, n_runs = float(concordance.sum() / pairs.sum()), len(groups), int(runs.sum())
+    if any(all(np.ptp(column[g]) == 0 for g in groups) for column in (measure, gap)):
+        return RankCorrelation(np.nan, np.nan, np.nan, n_runs, n_splits)
     if n_splits < MIN_SPLITS:
         return RankCorrelation(tau, np.nan, np.nan, n_runs, n_splits)
 
@@ -98,6 +101,11 @@ def flatness_sentence(
         larger: what a larger value stands for.
         target: the loss or gap that it is held against, in words.
     """
+    if np.isnan(found.tau) and found.n_splits:
+        return (
+            f"Whether {measure} tells which solution generalises cannot be said: it or {target} is the same for all "
+            "runs of each split."
+        )
     if np.isnan(found.lower):
         return (
             f"Whether {measure} tells which solution generalises cannot be said from {_count(found.n_runs, 'run')} on "

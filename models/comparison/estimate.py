@@ -8,6 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
+from models.scoring import magnitude
+
 
 class Estimate(NamedTuple):
     """A mean over splits and seeds.
@@ -84,6 +86,8 @@ def estimate(values: np.ndarray, row_errors: np.ndarray, n_train: int, n_test: i
             value = float(np.mean(values[finished]))
         return Estimate(value, np.nan, n_splits, int(per_split.max()), np.nan)
 
+    unit = magnitude(np.array([values, row_errors]))
+    values, row_errors = values / unit, row_errors / unit
     means = np.nanmean(values, axis=1)
     rows = np.mean(np.nanmean(np.where(finished, row_errors, np.nan) ** 2, axis=1))
     pairs_of_seeds = int(np.sum(per_split - 1))
@@ -96,7 +100,8 @@ def estimate(values: np.ndarray, row_errors: np.ndarray, n_train: int, n_test: i
         variance = max(floor, corrected)
         if corrected:
             degrees = max(n_splits - 1.0, min(degrees, (n_splits - 1) * variance / corrected))
-    return Estimate(float(np.mean(means)), float(np.sqrt(variance)), n_splits, int(per_split.max()), float(degrees))
+    value, error = float(unit * np.mean(means)), float(unit * np.sqrt(variance))
+    return Estimate(value, error, n_splits, int(per_split.max()), float(degrees))
 
 
 def _check(values: np.ndarray, row_errors: np.ndarray, n_train: int, n_test: int) -> None:

@@ -163,12 +163,12 @@ def estimate_diagonal(operator: Operator, key: PRNGKeyArray, *, n_products: int 
         return Diagonal(found, zeros, p)
 
     def probe(i: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
-        """Welford's (1962) update of mean and squared deviations."""
-        mean, squares = carry
+        """Welford's (1962) update of the mean, and of the root of the squared deviations: squares may underflow."""
+        mean, spread = carry
         z = jax.random.rademacher(jax.random.fold_in(key, i), like.shape, like.dtype)
         off = z * product(z) - mean
         mean = mean + off / (i + 1)
-        return mean, squares + jnp.square(off) * i / (i + 1)
+        return mean, jnp.hypot(spread, jnp.abs(off) * jnp.sqrt(i / (i + 1)))
 
-    mean, squares = jax.lax.fori_loop(0, n_products, probe, (zeros, zeros))
-    return Diagonal(mean, jnp.sqrt(squares / (n_products * max(n_products - 1, 1))), n_products)
+    mean, spread = jax.lax.fori_loop(0, n_products, probe, (zeros, zeros))
+    return Diagonal(mean, spread / (n_products * max(n_products - 1, 1)) ** 0.5, n_products)

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from models.geometry.definition import Definition, Estimate, NotApplicableError, Point
-from models.geometry.krylov import new_basis, orthogonalise
+from models.geometry.krylov import length, new_basis, orthogonalise
 from models.geometry.landscape import Landscape
 from models.geometry.products import Product, gauss_newton_factor
 from models.geometry.trace import probe_until, standard_error
@@ -108,7 +108,7 @@ class _Bidiagonal(NamedTuple):
 
 def _unit(w: Array, scale: Array) -> tuple[Array, Array]:
     """Direction and length of w; both zero where w is rounding error next to `scale`."""
-    size = jnp.linalg.norm(w)
+    size = length(w)
     size = jnp.where(size <= 32 * jnp.finfo(w.dtype).eps * scale, 0.0, size)
     return w / jnp.where(size > 0, size, 1.0), size
 

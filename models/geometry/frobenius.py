@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from models.geometry.krylov import orthogonalise
+from models.geometry.krylov import length, orthogonalise
 from models.geometry.products import Operator
 from models.geometry.trace import MIN_PROBES, krylov_space, probe_until, standard_error
 
@@ -39,19 +39,22 @@ def frobenius_norm(
     if p <= max_products:
 
         def column(i: Array, total: Array) -> Array:
-            return total + jnp.sum(jnp.square(product(jnp.zeros_like(like).at[i].set(1.0))))
+            return jnp.hypot(total, length(product(jnp.zeros_like(like).at[i].set(1.0))))
 
-        squared = jax.lax.fori_loop(0, p, column, jnp.zeros((), like.dtype))
-        return Frobenius(jnp.sqrt(squared), jnp.zeros_like(squared), p)
+        norm = jax.lax.fori_loop(0, p, column, jnp.zeros((), like.dtype))
+        return Frobenius(norm, jnp.zeros_like(norm), p)
 
     space_key, probe_key = jax.random.split(key)
     space = krylov_space(product, like, space_key, deflation)
-    couplings = jnp.square(space.beta)
-    head = jnp.sum(jnp.square(space.alpha)) + 2.0 * jnp.sum(couplings) - couplings[-1]
+    # In units of the largest entry of T, whose square neither under- nor overflows.
+    unit = jnp.maximum(jnp.max(jnp.abs(space.alpha)), jnp.max(space.beta))
+    unit = jnp.where(unit > 0, unit, 1.0)
+    couplings = jnp.square(space.beta / unit)
+    head = jnp.sum(jnp.square(space.alpha / unit)) + 2.0 * jnp.sum(couplings) - couplings[-1]
 
     def probe(i: Array) -> Array:
         z = jax.random.rademacher(jax.random.fold_in(probe_key, i), like.shape, like.dtype)
-        return jnp.sum(jnp.square(product(orthogonalise(z, space.basis, deflation))))
+        return jnp.sum(jnp.square(product(orthogonalise(z, space.basis, deflation)) / unit))
 
     def enough(values: Array, n: Array) -> Array:
         return standard_error(values, n) <= 2.0 * relative_error * (head + jnp.sum(values) / n)
@@ -59,4 +62,4 @@ def frobenius_norm(
     values, n = probe_until(enough, probe, max(MIN_PROBES, max_products - deflation))
     norm = jnp.sqrt(head + jnp.sum(values) / n)
     error = standard_error(values, n) / (2.0 * jnp.where(norm > 0, norm, 1.0))
-    return Frobenius(norm, error, deflation + n)
+    return Frobenius(unit * norm, unit * error, deflation + n)

@@ -12,6 +12,12 @@ from models.geometry.products import Product
 BLOCK = 16
 
 
+def length(v: Float[Array, "*p"]) -> Float[Array, ""]:
+    """The Euclidean length, also where the squares of v's entries underflow or overflow; NaN if any is not finite."""
+    largest = jnp.max(jnp.abs(v))
+    return largest * jnp.linalg.norm(v / jnp.where(largest > 0, largest, 1.0))
+
+
 def new_basis(first: Float[Array, " p"], n_vectors: int) -> Float[Array, "b p"]:
     """Zero rows for at least `n_vectors` vectors, a whole number of blocks; row 0 is `first`."""
     rows = -(-n_vectors // BLOCK) * BLOCK
@@ -41,7 +47,7 @@ def split(
 
     near = against(jnp.maximum(count - 2, 0), 2, (w, jnp.zeros(len(basis), w.dtype)))
     once = sweep(near, n_blocks)
-    again = jnp.linalg.norm(once[0]) < 0.7 * jnp.linalg.norm(near[0])
+    again = length(once[0]) < 0.7 * length(near[0])
     return sweep(once, jnp.where(again, n_blocks, 0))
 
 
@@ -89,7 +95,7 @@ def step(product: Product, state: Tridiagonal, key: PRNGKeyArray) -> Tridiagonal
     w = product(q)
     alpha = alpha.at[j].set(q @ w)
     w = orthogonalise(w, basis, j + 1)
-    size = jnp.linalg.norm(w)
+    size = length(w)
     scale = jnp.maximum(jnp.max(jnp.abs(alpha)), jnp.max(beta))
     ended = size <= 32 * jnp.finfo(w.dtype).eps * scale
     complete = j + 1 >= dimension

@@ -25,7 +25,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from models.geometry.krylov import new_basis, random_direction, split
+from models.geometry.krylov import length, new_basis, random_direction, split
 from models.geometry.products import Negative, Operator
 
 # The largest probability, over the random starts, that an eigenvalue above a converged one's bracket was missed.
@@ -95,7 +95,8 @@ def _ritz(projected: Float[Array, "m m"], ends: Float[Array, " m"], count: Int[A
     """A y - theta y is what A makes of the chains' last vectors outside the span, weighted by y's entries there."""
     m = len(projected)
     norm = jnp.max(jnp.sum(jnp.abs(projected), axis=0))
-    filler = -2 * norm - 1
+    # Of the matrix's own size: eigenvalues are found to rounding of the largest.
+    filler = jnp.where(norm > 0, -2 * norm, -1.0)
     padded = projected + jnp.diag(jnp.where(jnp.arange(m) < count, 0.0, filler))
 
     values, vectors = jnp.linalg.eigh(padded)
@@ -111,7 +112,7 @@ def _upper(ritz: _Ritz, tolerance: float) -> Float[Array, " m"]:
 def _leakage(upper: Float[Array, " k"], values: Float[Array, " m"], residuals: Float[Array, " m"]) -> Array:
     """The sum s(M) of the module's docstring at each upper end M, (k,)."""
     gaps = upper[:, None] - values
-    return jnp.sum(jnp.where(gaps > 0, residuals**2 / jnp.where(gaps > 0, gaps, 1.0), 0.0), axis=1)
+    return jnp.sum(jnp.where(gaps > 0, residuals * (residuals / jnp.where(gaps > 0, gaps, 1.0)), 0.0), axis=1)
 
 
 def _log_characteristic(projected: Float[Array, "m m"], chain: Bool[Array, " m"], at: Float[Array, ""]) -> Array:
@@ -188,7 +189,7 @@ def top_eigenpairs(
         m, j = search.ends.size, search.count
         w, along = split(product(basis[j]), basis, j + 1)
         projected = search.projected.at[:, j].set(along[:m]).at[j].set(along[:m])
-        size = jnp.linalg.norm(w)
+        size = length(w)
         over = (size <= 32 * eps * jnp.max(jnp.abs(projected))) | (j + 1 >= p)
         size = jnp.where(over, 0.0, size)
         w = w / jnp.where(size > 0, size, 1.0)

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from models.geometry.krylov import length
+
 # Ends are one maximum where they differ by no more than this share of the best.
 AGREEMENT = 5e-3
 # The search is over once the best was found so often, and the starts that would lead to what has not been found yet
@@ -84,8 +86,7 @@ def spread(values: Float[Array, " s"], n: Int[Array, ""]) -> Float[Array, ""]:
     at_or_below = (jnp.maximum(n - jnp.arange(values.size + 1), 0) / n) ** m
     weights = (at_or_below[:-1] - at_or_below[1:]).astype(values.dtype)
     lower = jnp.where(above < n, ordered - ordered[0], 0.0)
-    mean = jnp.sum(weights * lower)
-    return jnp.sqrt(jnp.sum(weights * jnp.square(lower - mean)))
+    return length(jnp.sqrt(weights) * (lower - jnp.sum(weights * lower)))
 
 
 def _taken(ends: _Ends) -> Bool[Array, " s"]:

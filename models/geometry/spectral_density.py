@@ -17,7 +17,7 @@ from jax.scipy.stats import norm
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from models.geometry.definition import Definition, Estimate, Point, Profile
-from models.geometry.krylov import matrix
+from models.geometry.krylov import length, matrix
 from models.geometry.products import Hessian, Operator, Product
 from models.geometry.trace import krylov_space
 from models.spec import Count, Settings
@@ -89,7 +89,7 @@ def _three_terms(
         # What does not reach a vector is a filler within the spectrum, coupled to nothing.
         alpha = alpha.at[j].set(jnp.where(jnp.any(q != 0), q @ w, alpha[0]))
         w = w - (q @ w) * q
-        size = jnp.linalg.norm(w)
+        size = length(w)
         scale = jnp.maximum(jnp.max(jnp.abs(alpha)), jnp.max(beta))
         size = jnp.where(size <= 32 * jnp.finfo(w.dtype).eps * scale, 0.0, size)
         w = jnp.where(size > 0, w / jnp.where(size > 0, size, 1.0), jnp.where(size == 0, 0.0, jnp.nan))
@@ -115,9 +115,9 @@ def spectral_density(quadrature: Quadrature, steps: int) -> tuple[Array, Array, 
     width = quadrature.bandwidth
     grid = jnp.min(quadrature.nodes) + width * (jnp.arange(RESOLUTION * (steps + 2 * MARGIN) + 1) / RESOLUTION - MARGIN)
     values, errors = quadrature.mean(
-        lambda nodes: jnp.exp(-0.5 * jnp.square((grid[:, None, None] - nodes) / width)) / (width * jnp.sqrt(2 * jnp.pi))
+        lambda nodes: jnp.exp(-0.5 * jnp.square((grid[:, None, None] - nodes) / width)) / jnp.sqrt(2 * jnp.pi)
     )
-    return grid, values, errors
+    return grid, values / width, errors / width
 
 
 # --- as measures ------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from models.geometry.diagonal import exact_traces
-from models.geometry.krylov import Tridiagonal, begin, orthogonalise, random_direction, step
+from models.geometry.krylov import Tridiagonal, begin, length, orthogonalise, random_direction, step
 from models.geometry.landscape import Landscape
 from models.geometry.products import Operator, Product
 
@@ -85,9 +85,8 @@ def krylov_space(product: Product, like: Float[Array, " p"], key: PRNGKeyArray, 
 
 def standard_error(values: Float[Array, " m"], n: Int[Array, ""]) -> Float[Array, ""]:
     """Standard error of the mean of the first n values; the rest is zero."""
-    mean = jnp.sum(values) / n
-    squares = jnp.sum(jnp.where(jnp.arange(values.size) < n, jnp.square(values - mean), 0.0))
-    return jnp.sqrt(squares / (n - 1) / n)
+    apart = jnp.where(jnp.arange(values.size) < n, values - jnp.sum(values) / n, 0.0)
+    return length(apart) / jnp.sqrt((n - 1.0) * n)
 
 
 def probe_until(

@@ -220,7 +220,8 @@ def _bounded(found: Interval) -> Bounded:
 
 def _of_tau(found: RankCorrelation) -> Bounded:
     few = f"an interval needs at least {MIN_SPLITS} splits, here are {found.n_splits}"
-    reason = None if np.isfinite(found.lower) else few
+    constant = "the measure or the gap is the same for all runs of each split"
+    reason = None if np.isfinite(found.lower) else constant if np.isnan(found.tau) and found.n_splits else few
     return Bounded(value=found.tau, lower=found.lower, upper=found.upper, reason=reason)
 
 

@@ -8,6 +8,7 @@ from models.scoring import (
     classwise_calibration_error,
     coverage_error,
     crps,
+    mean_with_error,
     pit,
     pit_bounds,
     pointwise,
@@ -273,3 +274,11 @@ def test_pointwise_refuses_rows_of_another_length():
     p, y = random_classes(4, 2, np.random.default_rng(14))
     with pytest.raises(ValueError, match=r"rows: expected shape \(4,\), received \(3,\)"):
         pointwise(class_predictive(p, y), y, "classes", np.arange(3))
+
+
+@pytest.mark.parametrize("size", [1e-308, 1e200, 1e308])
+def test_a_mean_of_any_size_has_an_error_in_proportion(size):
+    values = np.array([-1.0, -0.5, 0.25, -0.75])
+    mean, error = mean_with_error(size * values)
+    assert mean / size == pytest.approx(np.mean(values))
+    assert error / size == pytest.approx(np.std(values, ddof=1) / 2)

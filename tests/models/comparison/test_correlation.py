@@ -103,3 +103,13 @@ def test_only_splits_of_one_dataset_widen_the_interval():
     all_of_one, three = (rank_correlation(*columns, 60, 20, n_overlapping=n) for n in (None, 3))
     assert all_of_one == rank_correlation(*columns, 60, 20, n_overlapping=12)
     assert (three.tau - three.lower) / (all_of_one.tau - all_of_one.lower) == pytest.approx(np.sqrt(2 / 5))
+
+
+@pytest.mark.parametrize("which", [0, 1], ids=["measure", "gap"])
+def test_what_is_the_same_for_all_runs_of_a_split_has_no_tau(which):
+    columns = list(runs(10, 8, 3.0, np.random.default_rng(7)))
+    columns[which] = np.asarray(columns[2], float)  # differs between splits alone
+    found = rank_correlation(*columns, 60, 20)
+    assert np.isnan([found.tau, found.lower, found.upper]).all()
+    assert (found.n_runs, found.n_splits) == (80, 10)
+    assert "is the same for all runs" in flatness_sentence("the trace", found)

@@ -133,3 +133,12 @@ def test_interval_that_ignores_the_overlap_does_not_cover():
 def test_impossible_input_is_refused_with_what_was_received(values, errors, n_train, n_test, message):
     with pytest.raises(ValueError, match=message):
         estimate(values, errors, n_train, n_test)
+
+
+@pytest.mark.parametrize("size", [1e-308, 1e-200, 1e200, 2e307])
+def test_scores_of_any_size_have_an_error_in_proportion(size):
+    values, errors = np.array([[-1.0, -2.0], [-4.0, -3.0], [-3.5, NAN]]), np.full((3, 2), 0.3)
+    one, other = estimate(values, errors, 60, 20), estimate(size * values, size * errors, 60, 20)
+    assert one is not None and other is not None
+    np.testing.assert_allclose((other.value / size, other.standard_error / size), one[:2], rtol=1e-7)
+    assert other.degrees == pytest.approx(one.degrees)
