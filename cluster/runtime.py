@@ -6,9 +6,14 @@ import socket
 import subprocess
 import sys
 import warnings
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
+import psutil
 import ray
+from ray._private.services import get_ray_address_from_environment
 from ray.exceptions import RayError
 
 from cluster.errors import ClusterError
@@ -45,13 +50,11 @@ def connect(address: str | None = None, num_cpus: int | None = None, timeout: fl
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
         if address == "local":
-            with warnings.catch_warnings():
-                # JAX warns of every fork once it has threads; Ray's children run another program at once.
-                warnings.filterwarnings("ignore", r"os\.fork\(\) was called", RuntimeWarning)
-                ray.init(address="local", num_cpus=num_cpus, include_dashboard=False, **quiet)
+            _start(num_cpus=num_cpus, include_dashboard=False, **quiet)
             return True
-        if address != "auto":
-            _check_reachable(address, timeout)
+        if address == "auto":
+            address = _running()
+        _check_reachable(address, timeout)
         ray.init(address=address, runtime_env={"py_modules": [str(package) for package in PACKAGES]}, **quiet)
         return False
     except (RayError, OSError, RuntimeError, ValueError) as error:
@@ -59,6 +62,54 @@ def connect(address: str | None = None, num_cpus: int | None = None, timeout: fl
             raise
         what = "Ray did not start on this machine" if address == "local" else f"no connection to Ray at {address!r}"
         raise ClusterError(f"{what}: {str(error).strip().splitlines()[0]}") from error
+
+
+def _start(**options: Any) -> None:
+    """Start Ray on this machine; once more where that took too long, as the first time on a machine may.
+
+    Raises:
+        ClusterError: it takes too long again.
+    """
+    for is_last in (False, True):
+        before = set(psutil.Process().children())
+        try:
+            with warnings.catch_warnings():
+                # JAX warns of every fork once it has threads; Ray's children run another program at once.
+                warnings.filterwarnings("ignore", r"os\.fork\(\) was called", RuntimeWarning)
+                ray.init(address="local", **options)
+            return
+        except Exception as error:  # Ray raises nothing narrower
+            if "timed out during startup" not in str(error):
+                raise
+            _end(set(psutil.Process().children()) - before)
+            if is_last:
+                raise ClusterError(
+                    "Ray did not start on this machine in time, twice: it may have too much to do; run the command "
+                    "again later, or do without Ray by --workers 0"
+                ) from error
+
+
+def _end(processes: Iterable[psutil.Process]) -> None:
+    """End what Ray started before it gave up."""
+    ray.shutdown()
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
+def _running() -> str:
+    """The address that `auto` stands for: RAY_ADDRESS, or else that of the cluster that runs on this machine.
+
+    Raises:
+        ClusterError: there is none.
+    """
+    try:
+        return get_ray_address_from_environment("auto", None)
+    except ConnectionError as error:
+        raise ClusterError(
+            "--address auto: no Ray cluster runs on this machine, and RAY_ADDRESS names none: start one by `ray start "
+            "--head`, name HOST:PORT, or leave --address out"
+        ) from error
 
 
 def _check_reachable(address: str, timeout: float) -> None:

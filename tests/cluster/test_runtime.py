@@ -1,4 +1,6 @@
 import socket
+import subprocess
+import sys
 
 import pytest
 
@@ -80,6 +82,39 @@ def test_an_address_where_nothing_listens_is_refused():
         address = f"127.0.0.1:{free.getsockname()[1]}"
         with pytest.raises(ClusterError, match=f"nothing answers at '{address}'"):
             connect(address)
+
+
+def test_auto_is_refused_in_seconds_where_ray_address_names_a_cluster_that_is_gone(monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:99999")
+    with pytest.raises(ClusterError, match=r"nothing answers at '127\.0\.0\.1:99999'"):
+        connect("auto")
+
+
+def test_auto_is_refused_where_there_is_no_cluster(monkeypatch):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr("ray._private.services.find_gcs_addresses", set)
+    monkeypatch.setattr("ray._private.services.find_bootstrap_address", lambda temp: None)
+    with pytest.raises(ClusterError, match="--address auto: no Ray cluster runs on this machine"):
+        connect("auto")
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_start_that_takes_too_long_is_tried_once_more_and_what_it_left_is_ended(monkeypatch, times):
+    left = []
+
+    def init(**options):
+        if len(left) < times:
+            left.append(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]))
+            raise Exception("The current node timed out during startup. This could happen because")
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr("ray.init", init)
+    if times == 1:
+        assert connect()
+    else:
+        with pytest.raises(ClusterError, match=r"Ray did not start on this machine in time, twice: .* --workers 0"):
+            connect()
+    assert all(child.wait(20) for child in left)
 
 
 def test_what_listens_but_is_not_ray_is_given_up_on():
