@@ -15,7 +15,7 @@ from models.dataset import DataError
 from models.spec import Learner, SpecError, canonical_json
 from services.learners import presets
 from services.sweeps import Data, Sweep, check_size, parse_sweep, settle
-from services.varying import variants
+from services.varying import combinations
 
 MAX_ENTRIES = 10_000
 MAX_DATASETS = 200
@@ -129,7 +129,7 @@ def _check_values(definition: Any) -> None:
 def runs_at_most(sweep: Sweep) -> int:
     """How many runs a sweep asks for, if all of its learners suit all of its datasets."""
     learners = sweep.learners_for(has_shape=True)
-    configurations = sum(len(variants(learner, sweep.vary, sweep.drawn)) for learner in learners)
+    configurations = sum(combinations(learner, sweep.vary, sweep.drawn) for learner in learners)
     return configurations * len(sweep.datasets) * sweep.n_splits * sweep.n_seeds
 
 

@@ -29,7 +29,7 @@ from services.confinement import permitted
 from services.ingest.reading import Reading
 from services.learners import EFFORTS, Budget, choose, default_names
 from services.settings import settings
-from services.varying import Draw, Draws, Range, check_varied, combinations, variants
+from services.varying import Draw, Draws, Range, check_variants, check_varied, combinations
 from services.yaml_file import read_yaml
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
@@ -144,7 +144,7 @@ class Sweep(Settings):
     """Repeated random splits of each dataset."""
     seeds: Count | None = None
     """Seeds on each split."""
-    vary: dict[str, Varied] = Field(default_factory=dict)
+    vary: dict[Annotated[str, Field(max_length=200)], Varied] = Field(default_factory=dict)
     """Settings by their dotted path, such as inference.learning_rate, each with a list of values, a range of them, or
     a random draw. Lists and ranges are crossed. They change the learners that have the setting, and leave the others
     as they are."""
@@ -268,7 +268,7 @@ def settle(sweep: Sweep) -> Sweep:
     check_varied(learners, sweep.vary)
     check_size(sweep, learners)
     for learner in learners:
-        variants(learner, sweep.vary, sweep.drawn)
+        check_variants(learner, sweep.vary, sweep.drawn)
     return sweep.model_copy(
         update={
             "datasets": tuple(data.model_copy(update={"data": _whole_path(data.data)}) for data in sweep.datasets),

@@ -202,6 +202,26 @@ def variants(learner: Learner, vary: Vary, draws: Draws = Draws()) -> list[Varia
     Raises:
         SpecError: a combination that the learner cannot have.
     """
+    found: dict[Learner, Variant] = {}
+    has = set(paths_of(learner))
+    for made in _made(learner, vary, draws):
+        if made not in found:
+            held = made.model_dump(mode="json")
+            found[made] = Variant(made, {path: _group(held, path.split(".")) for path in vary if path in has})
+    return list(found.values())
+
+
+def check_variants(learner: Learner, vary: Vary, draws: Draws) -> None:
+    """Refuse combinations that a learner cannot have, and keep none of them.
+
+    Raises:
+        SpecError: as `variants` does.
+    """
+    for _ in _made(learner, vary, draws):
+        pass
+
+
+def _made(learner: Learner, vary: Vary, draws: Draws) -> Iterator[Learner]:
     has = set(paths_of(learner))
     crossed = {path: _values(asked) for path, asked in vary.items() if path in has and not isinstance(asked, Draw)}
     drawn = {
@@ -211,7 +231,6 @@ def variants(learner: Learner, vary: Vary, draws: Draws = Draws()) -> list[Varia
     }
     mine = [*crossed, *drawn]
     joint = list(zip(*drawn.values(), strict=True)) if drawn else [()]
-    found: dict[Learner, Variant] = {}
     for *values, last in itertools.product(*crossed.values(), joint):
         asked = dict(zip(mine, [*values, *last], strict=True))
         settings = learner.model_dump(mode="json")
@@ -219,13 +238,10 @@ def variants(learner: Learner, vary: Vary, draws: Draws = Draws()) -> list[Varia
             *groups, name = path.split(".")
             _group(settings, groups)[name] = value
         try:
-            made = parse_learner(settings, learner.name)
+            yield parse_learner(settings, learner.name)
         except SpecError as error:
             words = ", ".join(f"{path} = {json.dumps(value)}" for path, value in asked.items())
             raise SpecError(f"vary: {learner.name!r} cannot have {words}: {error}") from None
-        held = made.model_dump(mode="json")
-        found.setdefault(made, Variant(made, {path: _group(held, path.split(".")) for path in vary if path in has}))
-    return list(found.values())
 
 
 def combinations(learner: Learner, vary: Vary, draws: Draws) -> int:

@@ -9,8 +9,10 @@ MOST_VALUES = 100_000
 _MOST_DIGITS = 400  # a double has at most 309 before its point
 _LONGEST_KEY = 80  # characters that are told
 # A string (whole, or cut off) and whether it is a key, brackets, a comma, a number, or one that JSON does not have.
-# Possessive: no text takes long.
-_TOKENS = re.compile(rb'("(?:[^"\\]++|\\.)*+"?)(\s*+:)?|([\[{])|([\]}]++)|(,)|([0-9]++)|NaN|Infinity', re.DOTALL)
+# Possessive, and what JSON does not have side by side is one: no text takes long.
+_TOKENS = re.compile(
+    rb'((?:"(?:[^"\\]++|\\.)*+"?\s*+)++)(:)?|([\[{])|([\]}]++)|(,)|((?:[0-9]++\s*+)++)|NaN|Infinity', re.DOTALL
+)
 _STRING, _KEY, _OPEN, _CLOSE, _COMMA, _DIGITS = range(1, 7)
 
 
@@ -36,7 +38,7 @@ def check_json(body: bytes, deepest: int, most: int = MOST_VALUES) -> None:
                 pass
             case 2:
                 if keys and (known := keys[-1]) is not None:
-                    _add(found[_STRING], known, body, found.start())
+                    _add(found[_STRING].strip(), known, body, found.start())
             case 3:
                 keys.append(set() if found[_OPEN] == b"{" else None)
                 if len(keys) > deepest:
@@ -47,7 +49,7 @@ def check_json(body: bytes, deepest: int, most: int = MOST_VALUES) -> None:
             case 5:
                 values += 1
             case 6:
-                if len(found[_DIGITS]) > _MOST_DIGITS:
+                if len(found[_DIGITS].strip()) > _MOST_DIGITS:
                     raise _refused(f"the body has a number of more than {_MOST_DIGITS} digits: expected a smaller one")
             case _:
                 raise _refused("the body has NaN or Infinity in it, which JSON does not have: leave it out")

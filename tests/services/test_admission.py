@@ -1,6 +1,8 @@
 """What a sweep from the network may name, and how much it may ask for."""
 
 import os
+import time
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -167,3 +169,47 @@ def test_what_cannot_be_meant_is_refused(stated: dict[str, Any]):
 def test_what_is_no_mapping_is_refused(given: Any):
     with pytest.raises(SpecError, match="expected a mapping"):
         admit(given, ())
+
+
+LONG, SHORT = "x" * 4_000_000, "x" * 400
+BOMBS = {
+    "empty lists": {"datasets": [[]] * 9_900},
+    "more of them than values are taken": {"datasets": [[]] * 20_000},
+    "empty learners": {"learners": [{}] * 9_900},
+    "learners": {"learners": [f"{SHORT}{i}" for i in range(9_900)]},
+    "settings": {"vary": {f"k{i}": [1] for i in range(4_900)}},
+    "a long path": {"vary": {"a." * 2_000_000: [1]}},
+    "long values": {"vary": {"predictor.c": [SHORT] * 9_900}},
+    "a long name": {"name": LONG},
+    "a long dataset": {"datasets": [LONG]},
+    "a long learner": {"learners": [LONG]},
+    "a long learner file": {"learners": [f"{LONG}.yaml"]},
+    "a long key": {LONG: 1},
+    "unknown keys": {f"k{i}": 1 for i in range(9_900)},
+}
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_what_is_enormous_is_refused_in_little_time_memory_and_words(bomb: str):
+    admit(sweep(), ())  # what is imported when it is first needed
+    tracemalloc.start()
+    start = time.process_time()
+    try:
+        with pytest.raises((SpecError, DataError)) as refused:
+            admit(sweep(**BOMBS[bomb]), ())
+        assert tracemalloc.get_traced_memory()[1] < 60e6
+    finally:
+        tracemalloc.stop()
+    assert time.process_time() - start < 3  # several times as long as without counting memory
+    assert len(str(refused.value)) < 6_000
+
+
+def test_configurations_are_checked_one_by_one():
+    asked = {"low": 0.1, "high": 0.2, "count": 40}
+    varied = sweep(learners=["mlp-sgd"], vary={"inference.learning_rate": asked, "inference.momentum": asked})
+    tracemalloc.start()
+    try:
+        assert admit(varied, ()).runs == 40 * 40 * 3
+        assert tracemalloc.get_traced_memory()[1] < 1.5e6
+    finally:
+        tracemalloc.stop()
