@@ -17,11 +17,11 @@ def why_code(text: pl.Series, typeless: bool) -> str | None:
     if cells.is_empty() or not cells.str.contains(r"^[-+]?\d+$").all():
         return None
     if cells.str.contains(r"^0\d").any():
-        return "holds digits with leading zeros"
+        return "digits with leading zeros"
     if not all(map(_is_exact, cells.filter(cells.str.len_chars() > 15).unique())):
-        return "holds whole numbers beyond 2^53, which would be rounded"
+        return "whole numbers beyond 2^53, which would be rounded"
     if not typeless and cells.str.contains(r"^\d{2,}$").all() and cells.str.len_chars().n_unique() == 1:
-        return "holds stored text of digits of equal length"
+        return "stored text of digits of equal length"
     return None
 
 

@@ -1,11 +1,12 @@
 """One column of a table: what its values are."""
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
 import polars as pl
 
-from models.dataset import DataError
+from models.dataset import DataError, listed
 from services.ingest.codes import too_large, why_code
 from services.ingest.dates import look_like_dates, read_dates
 from services.ingest.marks import mark_note, unmarked, unmarked_numbers
@@ -20,12 +21,24 @@ Kind = Literal["number", "boolean", "days", "text", "unusable"]
 
 
 class Column(NamedTuple):
-    """A typed column: Float64 for numbers, booleans (0 and 1) and days; String for text; null where missing."""
+    """A typed column: Float64 for numbers, booleans (0 and 1) and days; String for text; null where missing.
+
+    `notes` say what was made of it, without its name, so that columns of one kind can share a sentence.
+    """
 
     name: str
     values: pl.Series
     kind: Kind
     notes: tuple[str, ...] = ()
+
+
+def said(columns: Sequence[Column]) -> list[str]:
+    """The columns' notes, each with the names of the columns that it is of."""
+    names: dict[str, list[str]] = {}
+    for column in columns:
+        for note in column.notes:
+            names.setdefault(note, []).append(column.name)
+    return [f"{listed(of)}: {note}" for note, of in names.items()]
 
 
 def settled(reading: Reading, columns: list[pl.Series]) -> Reading:
@@ -56,7 +69,7 @@ def typed(column: pl.Series, reading: Reading = UNSTATED, *, typeless: bool = Fa
         return _typed_numbers(column, reading, stated)
     if dtype in (pl.Categorical, pl.Enum, pl.String, pl.Boolean, pl.Date, pl.Datetime):
         text, marks = unmarked(column.cast(pl.String), reading.missing)
-        about = mark_note(name, marks)
+        about = mark_note(marks)
         if stated == "text" or (stated is None and dtype != pl.String):
             return Column(name, text, "text", () if about is None else (about,))
         found = _stated_text(text, reading, stated) if stated else _typed_text(text, reading, typeless)
@@ -67,7 +80,7 @@ def typed(column: pl.Series, reading: Reading = UNSTATED, *, typeless: bool = Fa
 def _typed_numbers(column: pl.Series, reading: Reading, stated: str | None) -> Column:
     name = column.name
     if stated == "text" or (stated is None and too_large(column)):
-        note = f"{name!r} holds whole numbers beyond 2^53, which would be rounded, so they are text"
+        note = "whole numbers beyond 2^53, which would be rounded, so read as text"
         values = unmarked(column.cast(pl.String), reading.missing)[0]
         return Column(name, values, "text", () if stated else (note,))
     if stated == "date":
@@ -85,12 +98,12 @@ def _stated_text(text: pl.Series, reading: Reading, stated: str) -> Column:
         dates = read_dates(text, compact=True)
         unread = text.is_not_null() if dates is None else dates.unread
         if dates is not None and not unread.any():
-            return _days(dates.times, _date_words(text.name, dates.written, dates.doubt))
+            return _days(dates.times, _date_words(dates.written, dates.doubt))
     else:
         numbers = read_numbers(text, reading.decimal)
         unread = numbers.unread
         if not unread.any():
-            return Column(text.name, numbers.values, "number", _number_words(text.name, numbers, False))
+            return Column(text.name, numbers.values, "number", _number_words(numbers, False))
     raise DataError(
         f"column {text.name!r} is stated to hold {stated}s, but {_examples(text, unread)} cannot be read as such: "
         f"correct these cells, leave them empty if they are missing, or state another type"
@@ -103,26 +116,26 @@ def _typed_text(text: pl.Series, reading: Reading, typeless: bool) -> Column:
         return Column(name, text.cast(pl.Float64), "number")
     reason = why_code(text, typeless)
     if reason is not None:
-        return Column(name, text, "text", (f"{name!r} {reason}, so it is text (--types {name}=number overrides)",))
+        return Column(name, text, "text", (f"{reason}, so read as text (--types COLUMN=number overrides)",))
     lower = text.str.to_lowercase()
     if lower.drop_nulls().is_in(["true", "false"]).all():
         return Column(name, (lower == "true").cast(pl.Float64), "boolean")
     dates = read_dates(text)
     if dates is not None:
         if not dates.unread.any():
-            return _days(dates.times, _date_words(name, dates.written, dates.doubt))
+            return _days(dates.times, _date_words(dates.written, dates.doubt))
         note = (
-            f"{name!r} looks like dates ({dates.written}), but {_examples(text, dates.unread)} cannot be read, "
-            f"so it is text: write all of them as 2019-05-31"
+            f"looks like dates ({dates.written}), but {_examples(text, dates.unread)} cannot be read, "
+            f"so read as text: write all of them as 2019-05-31"
         )
         return Column(name, text, "text", (note,))
     if look_like_dates(text).sum() * 2 > present.sum():
-        note = f"{name!r} looks like dates that cannot be read, so it is text: write them as 2019-05-31"
+        note = "looks like dates that cannot be read, so read as text: write them as 2019-05-31"
         return Column(name, text, "text", (note,))
     numbers = read_numbers(text, reading.decimal)
     unread = int(numbers.unread.sum())
     if not unread:
-        return Column(name, numbers.values, "number", _number_words(name, numbers, not typeless))
+        return Column(name, numbers.values, "number", _number_words(numbers, not typeless))
     if unread < present.sum() / 2:
         how = f" written with {numbers.written}" if numbers.written else ""
         raise DataError(
@@ -130,29 +143,29 @@ def _typed_text(text: pl.Series, reading: Reading, typeless: bool) -> Column:
             f"there, leave the cells empty or give --missing if they are missing, or state --types {name}=text"
         )
     read = int(present.sum()) - unread
-    note = f"{name!r} holds numbers in {read} of {present.sum()} rows, but other text in most, so all of it is text"
+    note = f"numbers in {read} of {present.sum()} rows, but other text in most, so all read as text"
     return Column(name, text, "text", (note,) if read else ())
 
 
-def _number_words(name: str, numbers: Numbers, stored_as_text: bool) -> tuple[str, ...]:
+def _number_words(numbers: Numbers, stored_as_text: bool) -> tuple[str, ...]:
     words = []
     if numbers.written:
-        words.append(f"{name!r}: read as numbers, written with {numbers.written}")
+        words.append(f"read as numbers, written with {numbers.written}")
     elif stored_as_text:
-        words.append(f"{name!r}: text that holds numbers only was read as numbers")
+        words.append("text that holds numbers only was read as numbers")
     if numbers.doubt:
-        words.append(f"{name!r}: {numbers.doubt}")
+        words.append(numbers.doubt)
     return tuple(words)
 
 
-def _date_words(name: str, written: str, doubt: str) -> tuple[str, ...]:
-    return (f"{name!r}: read as dates, written {written}" + (f"; {doubt}" if doubt else ""),)
+def _date_words(written: str, doubt: str) -> tuple[str, ...]:
+    return (f"read as dates, written {written}" + (f"; {doubt}" if doubt else ""),)
 
 
 def _days(times: pl.Series, words: tuple[str, ...]) -> Column:
     micros = times.cast(pl.Datetime("us")).dt.epoch("us").cast(pl.Float64)
     days = (micros - micros.min()) / 86_400e6 if micros.is_not_null().any() else micros
-    note = f"{times.name!r}: dates were turned into days since the earliest, {times.min()}"
+    note = f"dates were turned into days since the earliest, {times.min()}"
     return Column(times.name, days, "days", (*words, note))
 
 

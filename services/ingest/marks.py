@@ -71,9 +71,9 @@ def sentinel_note(name: str, values: np.ndarray) -> str | None:
     )
 
 
-def mark_note(name: str, marks: tuple[str, ...]) -> str | None:
+def mark_note(marks: tuple[str, ...]) -> str | None:
     """Which words of a column were read as missing."""
-    return f"{name!r}: {listed(marks, 10)} read as missing: rename what is a value" if marks else None
+    return f"{listed(marks, 10)} read as missing: rename what is a value" if marks else None
 
 
 def _looks_like_a_mark(value: float) -> bool:

@@ -75,12 +75,14 @@ def read_numbers(text: pl.Series, decimal: Decimal | None) -> Numbers:
     known = [c for c in _in_order(decimal) if digits.str.contains(c.pattern).sum() == digits.count()]
     convention = known[0] if known else max(_in_order(decimal), key=lambda c: digits.str.contains(c.pattern).sum())
     values = _values(digits, convention, parts["negative"])
-    values = pl.select(pl.coalesce(values, plain)).to_series() if not affix else values
     doubt = ""
     if decimal is None:
         other = next((c for c in known if c.decimal != convention.decimal), None)
         if other is not None and not _values(digits, other, parts["negative"]).equals(values, null_equal=True):
             doubt = _doubt(digits, convention)
+    # Infinity has no digits, and is refused where it counts.
+    endless = plain.set(plain.is_finite(), None)
+    values = pl.select(pl.coalesce(values, endless)).to_series()
     return Numbers(
         values.alias(text.name),
         (values.is_null() & text.is_not_null()).alias(text.name),

@@ -7,7 +7,7 @@ import polars as pl
 
 from models.dataset import DataError, Dataset, listed, sealed
 from models.spec import Task
-from services.ingest.columns import Column, check_finite, for_formulas_alone, settled, typed, why_dropped
+from services.ingest.columns import Column, check_finite, for_formulas_alone, said, settled, typed, why_dropped
 from services.ingest.leaks import copies, related_rows, repeated_rows
 from services.ingest.marks import sentinel_note
 from services.ingest.reading import UNSTATED, Reading
@@ -45,7 +45,7 @@ def from_table(
     outcome = read_target(frame[target], task, reading, typeless=typeless)
     _check_rows(name, len(outcome.values), " with a target that can be used")
     columns = [typed(series, reading, typeless=typeless) for series in frame.drop(target)]
-    notes = [*outcome.notes, *(note for column in columns for note in column.notes)]
+    notes = [*outcome.notes, *said(columns)]
     dropped: list[str] = []
     used: list[Column] = []
     for column in columns:

@@ -7,7 +7,7 @@ import polars as pl
 
 from models.dataset import DataError, listed
 from models.spec import Task
-from services.ingest.columns import Column, check_finite, rows_text, typed
+from services.ingest.columns import Column, check_finite, rows_text, said, typed
 from services.ingest.marks import sentinel_note
 from services.ingest.reading import UNSTATED, Reading
 
@@ -46,7 +46,7 @@ def read_target(
     if found.kind in ("days", "unusable"):
         what = "dates" if found.kind == "days" else f"values of type {column.dtype}"
         raise DataError(f"target {name!r} holds {what}: turn them into numbers or classes first")
-    notes = list(found.notes)
+    notes = said([found])
     if found.kind != "text":
         _check_numbers(found)
         if note := sentinel_note(name, found.values.to_numpy()):

@@ -76,4 +76,6 @@ def test_one_unit_is_read_and_others_are_not():
     found = read_numbers(pl.Series(["12 kg", "5 lb", None, "3 kg"]), None)
     assert found.values.to_list() == [12, None, None, 3]
     assert found.unread.to_list() == [False, True, False, False]
+    assert read_numbers(pl.Series(["1,5", "2,5", "3.5"]), None).unread.to_list() == [False, False, True]
+    assert read_numbers(pl.Series(["inf", "1'000"]), None).values.to_list() == [float("inf"), 1000]
     assert read_numbers(pl.Series(["12%", "12", "13%"]), None).unread.to_list() == [False, True, False]

@@ -151,10 +151,10 @@ def test_codes_stay_text_in_text_files_and_in_typed_ones():
     codes = np.resize(["001", "01", "1"], N)
     for frame in (table(c=codes), table(c=codes).cast(pl.String)):
         assert set(read(frame).factors["c"]) == {"001", "01", "1"}
-        assert has_note(read(frame), "'c' holds digits with leading zeros")
+        assert has_note(read(frame), "'c': digits with leading zeros")
     zips = np.resize(["10115", "80331", "50667"], N)
     assert list(read(table(zip=zips)).factors) == ["zip"]
-    assert has_note(read(table(zip=zips)), "'zip'", "equal length", "--types zip=number")
+    assert has_note(read(table(zip=zips)), "'zip'", "equal length", "--types COLUMN=number")
     years = table(year=np.resize(["1999", "2000", "2020"], N)).cast(pl.String)
     assert read(years).names == ("x", "year")
     stated = from_table(table(zip=zips), name="toy", target="y", reading=Reading(types={"zip": "number"}))
@@ -206,8 +206,8 @@ def test_dates_and_numbers_that_cannot_be_read_are_said_to_be():
     dataset = read(
         table(day=np.resize(["31/02/2019", "13/11/2019", "5/6/2019"], N), some=np.resize(["1", "b", "c"], N))
     )
-    assert has_note(dataset, "'day' looks like dates (day/month/year)", "'31/02/2019'")
-    assert has_note(dataset, "'some' holds numbers in 20 of 60 rows")
+    assert has_note(dataset, "'day': looks like dates (day/month/year)", "'31/02/2019'")
+    assert has_note(dataset, "'some': numbers in 20 of 60 rows")
 
 
 def test_repeated_rows_are_counted_in_what_is_used():
