@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from math import inf
 
 from models.chains import DISAGREE, MIN_DRAWS
+from models.digits import format_ess, format_r_hat
 
 UNTRUSTED = "do not read its uncertainty as posterior uncertainty"
 
@@ -16,27 +17,32 @@ def warnings(s: Mapping[str, float]) -> Iterator[str]:
     """Say what a summary by `diagnose` holds against believing the posterior; nothing where all is well."""
     n, n_draws = int(s["n_chains"]), int(s["n_draws"])
     of = "parameters" if "r_hat_weights_max" not in s else "predictions"
-    broken = n_draws < MIN_DRAWS or any(s[f"chains_{fault}"] for fault in ("not_finite", "stuck", "duplicated"))
+    broken = n_draws < MIN_DRAWS or any(
+        s[f"chains_{fault}"] for fault in ("not_finite", "stuck", "repeating", "duplicated")
+    )
     if k := int(s["chains_not_finite"]):
         yield f"{k} of {n} chains hold values that are not finite: {UNTRUSTED}"
     if k := int(s["chains_stuck"]):
         yield f"{k} of {n} chains are stuck, their draws hardly ever change: {UNTRUSTED}"
+    if k := int(s["chains_repeating"]):
+        yield f"{k} of {n} chains go through the same draws again and again: {UNTRUSTED}"
     if k := int(s["chains_duplicated"]):
         yield f"{k} of {n} chains repeat the draws of another: give each chain its own key; {UNTRUSTED}"
     if n_draws < MIN_DRAWS:
         yield f"{n_draws} draws per chain are too few to judge (at least {MIN_DRAWS}): {UNTRUSTED}"
     if n == 1:
-        yield "a single chain cannot show that chains disagree: run 4 or more before trusting its R-hat"
+        yield f"a single chain cannot show that chains disagree, so it has no R-hat: run 4 or more; {UNTRUSTED}"
     worst, apart = s["r_hat_max"], int(s.get("chains_disagreeing", 0))
-    if worst > DISAGREE and (apart or worst < inf or not broken):
-        number = f"R-hat {worst:.2f}" if worst < inf else "R-hat cannot be had"
+    if n > 1 and worst > DISAGREE and (apart or worst < inf or not broken):
+        number = f"R-hat {format_r_hat(worst)}" if worst < inf else "R-hat cannot be had"
         who = f"{apart} of {n} chains disagree on {of}" if apart else f"chains have not settled on {of}"
         yield f"{who} ({number}): {UNTRUSTED}"
     elif 1.01 < worst <= DISAGREE:
-        yield f"chains are not fully mixed on {of} (R-hat {worst:.3f}, want 1.01 or less): run longer"
+        yield f"chains are not fully mixed on {of} (R-hat {format_r_hat(worst)}, want 1.01 or less): run longer"
     wanted = 100 * n
     if not broken and s["ess_min"] < wanted:
-        yield f"few effective draws of {of} ({s['ess_min']:.0f}, want {wanted}): its intervals are rough; run longer"
+        few = format_ess(s["ess_min"])
+        yield f"few effective draws of {of} ({few}, want {wanted}): its intervals are rough; run longer"
     if k := int(s["divergences"]):
         share = k / (n * n_draws)
         if share == 1.0:

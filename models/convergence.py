@@ -1,8 +1,9 @@
 """R-hat, effective sample size and Monte Carlo error of many quantities at once.
 
 Vehtari, Gelman, Simpson, Carpenter and Buerkner, "Rank-normalization, folding, and localization: an improved R-hat"
-(Bayesian Analysis 2021), with the autocovariances of all chains by FFT. The same numbers as ArviZ's, a quantity at a
-time there and in blocks here: a net has as many quantities as weights.
+(Bayesian Analysis 2021), with the autocovariances of all chains by FFT. The same numbers as those of ArviZ 1.3 with its
+defaults (which has no R-hat for a single chain, where this has that of its halves), a quantity at a time there and in
+blocks here: a net has as many quantities as weights.
 """
 
 from typing import NamedTuple
@@ -11,7 +12,7 @@ import numpy as np
 from scipy.special import ndtri
 
 BLOCK = 64  # quantities at a time: 4 chains of 500 draws stay in the processor's cache
-TAIL = (0.05, 0.95)
+TAIL = (1 - 0.89, 0.89)  # the quantiles that ArviZ takes by default
 
 
 class Convergence(NamedTuple):
@@ -23,7 +24,7 @@ class Convergence(NamedTuple):
     Attributes:
         r_hat: the larger of the rank-normalised split R-hats of the draws and of their distances from the median.
         ess_bulk: effective sample size of the rank-normalised draws.
-        ess_tail: the smaller effective sample size of the indicators of the 5 % and the 95 % quantile.
+        ess_tail: the smaller effective sample size of the indicators of the 11 % and the 89 % quantile.
     """
 
     r_hat: np.ndarray
@@ -32,8 +33,11 @@ class Convergence(NamedTuple):
 
 
 def convergence(draws: np.ndarray) -> Convergence:
-    """Judge draws (chain, draw, q) by the halves of each chain; of an odd number of draws the middle one is unused."""
-    blocks = [_judge(*_by_quantity(_split(draws[:, :, i : i + BLOCK]))) for i in range(0, draws.shape[2], BLOCK)]
+    """Judge draws (chain, draw, q) by the halves of each chain.
+
+    Of an odd number of draws the middle one counts for the quantiles alone, since it is in neither half.
+    """
+    blocks = [_judge(draws[:, :, i : i + BLOCK]) for i in range(0, draws.shape[2], BLOCK)]
     return Convergence(*(np.concatenate(column) for column in zip(*blocks, strict=True)))
 
 
@@ -48,9 +52,11 @@ def mcse_mean(draws: np.ndarray) -> np.ndarray:
 
     0 for a quantity that never changes, infinity for one that is not finite throughout.
     """
-    values, finite, n_chains = _by_quantity(_split(draws.astype(np.float64, copy=False)))
-    ess = _ess(values.reshape(len(values), n_chains, -1))
-    errors = np.std(values, axis=1, ddof=1) / np.sqrt(np.where(np.isnan(ess), 1.0, ess))
+    draws = draws.astype(np.float64, copy=False)
+    every, finite, _ = _by_quantity(draws)
+    halves, _, n_halves = _by_quantity(_split(draws))
+    ess = _ess(halves.reshape(len(halves), n_halves, -1))
+    errors = np.std(every, axis=1, ddof=1) / np.sqrt(np.where(np.isnan(ess), 1.0, ess))
     return np.where(finite, errors, np.inf)
 
 
@@ -66,8 +72,12 @@ def _by_quantity(draws: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
     return np.where(finite[:, None], values, 0.0).astype(values.dtype), finite, len(draws)
 
 
-def _judge(values: np.ndarray, finite: np.ndarray, n_chains: int) -> Convergence:
+def _judge(draws: np.ndarray) -> Convergence:
+    values, finite, n_chains = _by_quantity(_split(draws))
     worst, z, ordered = _rank_r_hat(values, n_chains)
+    if draws.shape[1] % 2:
+        every, finite, _ = _by_quantity(draws)
+        ordered = np.sort(every, axis=1)
     chains = (len(values), n_chains, -1)
     bulk = _ess(z.reshape(chains))
     low, high = (_ess((values <= _quantile(ordered, q)[:, None]).reshape(chains)) for q in TAIL)

@@ -58,11 +58,12 @@ def diagnose(draws: PosteriorDraws, *, test_rows: np.ndarray) -> Diagnosis:
 
     The summary holds:
         n_chains, n_draws: draws are per chain.
-        r_hat_max, ess_min: of the parameters where identified, else of the predictions; ESS of bulk or tail.
+        r_hat_max, ess_min: of the parameters where identified, else of the predictions; ESS of bulk or tail. A single
+            chain has infinite R-hat, as a broken one: from within a mode it cannot tell that there are others.
         r_hat_weights_max, ess_weights_min: of a net's weights.
         r_hat_within_max: the largest R-hat of a single chain's two halves, over chains and the twenty worst quantities.
         chains_disagreeing: see `chains.disagreeing`, over the twenty worst quantities.
-        chains_not_finite, chains_stuck, chains_duplicated: see `chains.chain_faults`.
+        chains_not_finite, chains_stuck, chains_repeating, chains_duplicated: see `chains.chain_faults`.
         divergences, bfmi_min, and treedepth_share where the sampler has trees.
         elpd_loo, elpd_loo_se, p_loo, p_loo_se, pareto_k_max, pareto_k_bad_share: where the log-likelihood is finite.
     """
@@ -83,7 +84,7 @@ def diagnose(draws: PosteriorDraws, *, test_rows: np.ndarray) -> Diagnosis:
     summary = {
         "n_chains": float(n_chains),
         "n_draws": float(n_draws),
-        "r_hat_max": np.inf if broken else float(np.max(judged.mixing.r_hat)),
+        "r_hat_max": np.inf if broken or n_chains == 1 else float(np.max(judged.mixing.r_hat)),
         "ess_min": 0.0 if broken else float(np.min(judged.ess)),
         **{name: float(count) for name, count in faults.items()},
     }

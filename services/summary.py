@@ -236,7 +236,9 @@ def _splits(runs: pl.DataFrame, every: pl.DataFrame) -> SplitCounts:
 
 def _trust(learner: LearnerResult, runs: pl.DataFrame, metrics: pl.DataFrame, sizes: Mapping[str, int]) -> Trust:
     posterior = learner.posterior
-    facts = {} if posterior is None else posterior.model_dump(include={"r_hat_max", "ess_min", "divergences"})
+    facts = (
+        {} if posterior is None else posterior.model_dump(include={"r_hat_max", "ess_min", "divergences", "n_chains"})
+    )
     return Trust(
         kind=learner.kind,
         posterior=posterior is not None,

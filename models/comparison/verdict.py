@@ -38,6 +38,7 @@ class Trust(NamedTuple):
         r_hat_max: worst rank-normalised split R-hat of its predictions.
         ess_min: lowest effective sample size of its predictions.
         divergences: divergent transitions.
+        n_chains: fewest chains of a run.
         calibration_error: on the test part.
         splits: on how many it finished; None where it finished on all.
         improper: why its posterior, or its estimate, does not exist without a proper prior; None where it does.
@@ -49,6 +50,7 @@ class Trust(NamedTuple):
     r_hat_max: float | None = None
     ess_min: float | None = None
     divergences: int | None = None
+    n_chains: int | None = None
     calibration_error: Estimate | None = None
     splits: Splits | None = None
     improper: str | None = None
@@ -58,11 +60,13 @@ class Trust(NamedTuple):
 def posterior_faults(trust: Trust) -> tuple[str, ...]:
     """Why a posterior's spread must not be read as posterior uncertainty; empty where it passed every check.
 
-    It exists, R-hat at most 1.01 and effective sample size at least 400 (Vehtari et al. 2021), no divergences. A number
-    that is missing or nan is a fault: silence is no proof of health.
+    It exists and is from more than one chain, with R-hat at most 1.01, an effective sample size of at least 400
+    (Vehtari et al. 2021) and no divergences. A number that is missing or nan is a fault: silence is no proof of health.
     """
     faults = [] if trust.improper is None else [trust.improper]
-    if trust.r_hat_max is None or math.isnan(trust.r_hat_max):
+    if trust.n_chains == 1:
+        faults.append("a single chain, which cannot show that it missed something")
+    elif trust.r_hat_max is None or math.isnan(trust.r_hat_max):
         faults.append("R-hat unknown")
     elif trust.r_hat_max > R_HAT_LIMIT:
         faults.append(f"R-hat {above(trust.r_hat_max, R_HAT_LIMIT)}, above {R_HAT_LIMIT}")

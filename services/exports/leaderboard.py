@@ -119,7 +119,7 @@ def _shown_best(column: Column, learners: Sequence[LearnerResult], pairs: Sequen
 def _marks(learner: LearnerResult) -> tuple[int, ...]:
     marks = []
     if learner.posterior is not None:
-        facts = learner.posterior.model_dump(include={"r_hat_max", "ess_min", "divergences"})
+        facts = learner.posterior.model_dump(include={"r_hat_max", "ess_min", "divergences", "n_chains"})
         if posterior_faults(Trust(kind=learner.kind, posterior=True, **facts)):
             marks.append(_FAULTY)
     if learner.splits.partial:

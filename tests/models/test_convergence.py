@@ -62,8 +62,8 @@ def plain_ess(x):
 
 
 def plain_tail(x):
-    indicators = [(x <= np.quantile(x, q)).astype(float) for q in (0.05, 0.95)]
-    return min(plain_ess(indicator) for indicator in indicators if np.ptp(indicator) > 0)
+    indicators = [(x <= np.quantile(x, q)).astype(float) for q in (1 - 0.89, 0.89)]
+    return min(plain_ess(plain_split(indicator)) for indicator in indicators if np.ptp(indicator) > 0)
 
 
 CASES = [(phi, n_chains, n_draws) for phi in (-0.6, 0.0, 0.5, 0.97) for n_chains in (1, 4) for n_draws in (20, 61)]
@@ -80,8 +80,8 @@ def test_agrees_with_the_plain_twin(phi, n_chains, n_draws):
         halves = plain_split(x[:, :, i])
         assert found.r_hat[i] == pytest.approx(plain_rank_r_hat(halves), rel=1e-12)
         assert found.ess_bulk[i] == pytest.approx(plain_ess(plain_scores(halves)), rel=1e-9)
-        assert found.ess_tail[i] == pytest.approx(plain_tail(halves), rel=1e-9)
-        error = np.std(halves, ddof=1) / np.sqrt(plain_ess(halves))
+        assert found.ess_tail[i] == pytest.approx(plain_tail(x[:, :, i]), rel=1e-9)
+        error = np.std(x[:, :, i], ddof=1) / np.sqrt(plain_ess(halves))
         assert mcse_mean(x)[i] == pytest.approx(error, rel=1e-9)
         if n_chains > 1:
             assert r_hat(x, split=False)[i] == pytest.approx(plain_rank_r_hat(x[:, :, i]), rel=1e-12)
@@ -95,8 +95,22 @@ def test_agrees_with_arviz_in_blocks(dtype):
     found = convergence(x)
     np.testing.assert_allclose(found.r_hat[chosen], az.rhat(tree)["x"], rtol=1e-9)
     np.testing.assert_allclose(found.ess_bulk[chosen], az.ess(tree)["x"], rtol=1e-9)
-    np.testing.assert_allclose(found.ess_tail[chosen], az.ess(tree, method="tail", prob=(0.05, 0.95))["x"], rtol=1e-6)
+    np.testing.assert_allclose(found.ess_tail[chosen], az.ess(tree, method="tail")["x"], rtol=1e-6)
     np.testing.assert_allclose(mcse_mean(x)[chosen], az.mcse(tree)["x"], rtol=1e-9)
+
+
+@pytest.mark.parametrize("n_draws", [100, 101, 250, 333])
+@pytest.mark.parametrize("n_chains", range(1, 9))
+def test_equals_arviz_at_its_defaults_for_even_and_odd_draws(n_chains, n_draws):
+    x = chains(0.4, n_chains, n_draws, 3, seed=n_chains)
+    x[..., 2] = np.round(x[..., 2])
+    tree = az.from_dict({"posterior": {"x": x}})
+    found = convergence(x)
+    if n_chains > 1:  # of one it gives none
+        np.testing.assert_allclose(found.r_hat, az.rhat(tree)["x"], rtol=1e-9)
+    np.testing.assert_allclose(found.ess_bulk, az.ess(tree)["x"], rtol=1e-9)
+    np.testing.assert_allclose(found.ess_tail, az.ess(tree, method="tail")["x"], rtol=1e-9)
+    np.testing.assert_allclose(mcse_mean(x), az.mcse(tree)["x"], rtol=1e-9)
 
 
 @pytest.mark.parametrize("phi", [0.0, 0.8])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from models.cautions import warnings
-from models.chains import bfmi, disagreeing
+from models.chains import bfmi, chain_faults, disagreeing
 from models.convergence import convergence, mcse_mean
 from models.diagnostics import diagnose
 from models.draws import to_datatree
@@ -87,7 +87,7 @@ def test_chains_that_disagree_are_counted_and_told():
     worst = diagnosis.summary["r_hat_max"]
     assert worst > 1.1
     assert texts[0] == (
-        f"1 of 4 chains disagree on predictions (R-hat {worst:.2f}): "
+        f"1 of 4 chains disagree on predictions (R-hat {worst:.3f}): "
         "do not read its uncertainty as posterior uncertainty"
     )
 
@@ -173,6 +173,69 @@ def test_duplicated_chains_are_refused(identified):
     assert_refused(changed(healthy(identified=identified), copy), "1 of 4 chains repeat the draws of another")
 
 
+def shuffled(values):
+    return values[np.random.default_rng(0).permutation(len(values))]
+
+
+@pytest.mark.parametrize(
+    "copy",
+    [
+        lambda values: values + 1e-9,
+        lambda values: values * (1 + 1e-7),
+        lambda values: np.roll(values, 40, axis=0),
+        lambda values: np.concatenate([values[100:], values[:100] + 0.3]),
+        lambda values: values[::-1],
+        lambda values: -values,
+        shuffled,
+        lambda values: shuffled(values + 1e-9),
+        lambda values: values + 1e-3 * np.random.default_rng(1).normal(size=values.shape),
+    ],
+    ids=["near", "scaled", "lagged", "cut", "reversed", "mirrored", "shuffled", "shuffled and near", "noisy"],
+)
+def test_near_copies_of_a_chain_are_refused(copy, identified):
+    draws = healthy(identified=identified)
+    draws.parameters["theta"][3] = copy(draws.parameters["theta"][1])
+    assert_refused(draws, "1 of 4 chains repeat the draws of another")
+
+
+def test_chain_that_rests_at_its_end_is_refused(identified):
+    draws = healthy(identified=identified)
+    draws.parameters["theta"][2, 220:] = draws.parameters["theta"][2, 220]
+    assert_refused(draws, "1 of 4 chains are stuck")
+
+
+@pytest.mark.parametrize("in_order", [True, False])
+def test_chain_that_goes_through_the_same_draws_again_is_refused(in_order, identified):
+    draws = healthy(identified=identified)
+    at = np.arange(250) % 50 if in_order else np.random.default_rng(0).integers(50, size=250)
+    draws.parameters["theta"][2] = draws.parameters["theta"][2, at]
+    assert_refused(draws, "1 of 4 chains go through the same draws again and again")
+
+
+@pytest.mark.parametrize(("n_chains", "apart"), [(2, 1), (4, 1), (4, 2), (16, 1)])
+def test_chains_in_another_mode_are_not_passed(n_chains, apart):
+    draws = healthy(n_chains=n_chains)
+    draws.parameters["theta"][:apart, :, 1] += 6.0
+    assert judge(draws)[0].summary["r_hat_max"] > 1.1
+
+
+def test_healthy_chains_are_not_taken_for_copies_or_for_stuck():
+    """Slow ones, ones that reject, ones of a variable that single precision hardly resolves, ties."""
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        theta = rng.normal(size=(4, 500, 1))
+        walk = theta.copy()
+        for t in range(1, 500):
+            walk[:, t] = 0.98 * walk[:, t - 1] + 0.2 * theta[:, t]
+        kept = np.maximum.accumulate(np.where(rng.random((4, 500)) < 0.3, np.arange(500), 0), axis=1)
+        rejecting = np.take_along_axis(theta, kept[..., None], axis=1)
+        coarse = (1e6 + theta).astype(np.float32)
+        for values in (theta, walk, np.cumsum(theta, axis=1), rejecting, coarse, np.round(theta, 2) + 1e-3 * theta):
+            draws = healthy(n_draws=500, seed=seed)
+            faults = chain_faults(draws._replace(parameters={"theta": values}))
+            assert not any(faults.values()), faults
+
+
 def test_too_few_draws_are_refused(identified):
     for n_draws in (1, 2, 4, 24):
         assert_refused(healthy(n_draws=n_draws, identified=identified), f"{n_draws} draws per chain are too few")
@@ -203,8 +266,11 @@ def test_a_few_divergences_are_counted():
 
 def test_a_single_chain_cannot_pass_unremarked(identified):
     diagnosis, texts = judge(healthy(n_chains=1, n_draws=1000, identified=identified))
-    assert diagnosis.summary["r_hat_max"] < 1.01
-    assert texts == ["a single chain cannot show that chains disagree: run 4 or more before trusting its R-hat"]
+    assert diagnosis.summary["r_hat_max"] == np.inf
+    assert texts == [
+        "a single chain cannot show that chains disagree, so it has no R-hat: run 4 or more; "
+        "do not read its uncertainty as posterior uncertainty"
+    ]
 
 
 def test_few_effective_draws_are_said():

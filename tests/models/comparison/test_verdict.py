@@ -232,6 +232,12 @@ def test_row_that_makes_the_difference_is_to_be_looked_at_before_more_splits():
     assert "use more than" not in text
 
 
+def test_single_chain_is_a_fault_whatever_its_figures():
+    assert posterior_faults(GLM._replace(n_chains=4)) == ()
+    (fault,) = posterior_faults(GLM._replace(n_chains=1))
+    assert fault.startswith("a single chain")
+
+
 @pytest.mark.parametrize("r_hat", [1.0100001, 1.0104, 1.012, 1.05])
 def test_number_that_is_above_its_limit_reads_so(r_hat):
     (fault,) = posterior_faults(GLM._replace(r_hat_max=r_hat))
