@@ -207,6 +207,7 @@ def test_what_is_enormous_is_refused_in_little_time_memory_and_words(bomb: str):
 def test_configurations_are_checked_one_by_one():
     asked = {"low": 0.1, "high": 0.2, "count": 40}
     varied = sweep(learners=["mlp-sgd"], vary={"inference.learning_rate": asked, "inference.momentum": asked})
+    admit(sweep(learners=["mlp-sgd"]), ())  # what is imported when it is first needed
     tracemalloc.start()
     try:
         assert admit(varied, ()).runs == 40 * 40 * 3
