@@ -1,7 +1,6 @@
 """How a text table is laid out: what separates its columns, which line names them, and what stands before that."""
 
 import csv
-import io
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -126,8 +125,17 @@ def _quotation(message: str, separator: str) -> str:
     return f"cannot be read ({message})"
 
 
+def _each(text: str) -> Iterator[str]:
+    """The lines, one at a time: StringIO would take four bytes for each letter."""
+    start = 0
+    while start < len(text):
+        end = text.find("\n", start) + 1 or len(text)
+        yield text[start:end]
+        start = end
+
+
 def _raw(text: str, separator: str) -> Iterator[str]:
-    for number, line in enumerate(io.StringIO(text), start=1):
+    for number, line in enumerate(_each(text), start=1):
         if len(line) > _LONGEST_LINE:
             raise DataError(f"line {number:,}: longer than {_LONGEST_LINE:,} characters, so this is no table")
         yield line.replace("\t", " ").strip() + "\n" if separator == " " else line

@@ -12,6 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 import polars as pl
+import pyarrow
+import pyarrow.ipc
+import pyarrow.parquet
 
 from models.dataset import DataError, listed
 from services.ingest import compressed
@@ -44,6 +47,12 @@ def read_columns(path: Path, reading: Reading = UNSTATED) -> list[str]:
     Raises:
         DataError: the file is missing, a folder or of another kind; or that start is unreadable, empty or damaged.
     """
+    if (schema := _SCHEMAS.get(path.suffix.lower())) is not None:
+        _bytes(path, 1)  # refuses what is no file
+        try:
+            return schema(path).names
+        except _DAMAGES as error:
+            raise _damaged(str(path), path.suffix[1:], error) from None
     opened = _open(path, is_start=True)
     if opened.kind.names is not None:
         return opened.kind.names(opened.where, opened.content, reading)
@@ -179,9 +188,37 @@ def _binary(
 ) -> Table:
     try:
         return Table(read(io.BytesIO(content)))
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
-        # Only the first line says what is wrong; the rest advises on the reader's options.
-        raise DataError(f"{where} cannot be read as {kind}: {(str(error).splitlines() or ['damaged'])[0]}") from None
+    except _DAMAGES as error:
+        raise _damaged(where, kind, error) from None
+
+
+def _damaged(where: str, kind: str, error: BaseException) -> DataError:
+    # Only the first line says what is wrong; the rest advises on the reader's options.
+    return DataError(f"{where} cannot be read as {kind}: {(str(error).splitlines() or ['damaged'])[0]}")
+
+
+def _arrow(file: io.BytesIO) -> pl.DataFrame:
+    with pyarrow.ipc.open_file(file) as opened:
+        return _checked(opened.read_all())
+
+
+def _parquet(file: io.BytesIO) -> pl.DataFrame:
+    with pyarrow.parquet.ParquetFile(file) as opened:
+        return _checked(opened.read())
+
+
+def _checked(table: pyarrow.Table) -> pl.DataFrame:
+    """A table of pyarrow, which checks what it reads: polars prints a stack trace where a file is damaged."""
+    table.validate(full=True)
+    plain = pyarrow.schema([pyarrow.field(field.name, field.type) for field in table.schema])  # without metadata
+    frame = pl.DataFrame(table.cast(plain))
+    frame.columns = table.column_names  # it would give a name to a column without one
+    return frame
+
+
+def _arrow_schema(path: Path) -> pyarrow.Schema:
+    with pyarrow.memory_map(str(path)) as file, pyarrow.ipc.open_file(file) as opened:
+        return opened.schema
 
 
 def _workbook(where: str, content: bytes, reading: Reading) -> Table:
@@ -191,10 +228,16 @@ def _workbook(where: str, content: bytes, reading: Reading) -> Table:
     return Table(table.frame, (*sheet.notes, *table.notes))
 
 
+_DAMAGES = (pl.exceptions.PolarsError, pl.exceptions.PanicException, pyarrow.ArrowException, OSError, ValueError)
+_SCHEMAS: dict[str, Callable[[Path], pyarrow.Schema]] = {
+    ".parquet": pyarrow.parquet.read_schema,
+    ".arrow": _arrow_schema,
+    ".feather": _arrow_schema,
+}
 _COMMA = {"separator": ","}
 _COMMAS = _Kind(partial(_text, preferred=","), partial(_text_names, preferred=","))
 _TABS = _Kind(partial(_text, preferred="\t"), partial(_text_names, preferred="\t"))
-_ARROW = _Kind(partial(_binary, read=pl.read_ipc, kind="arrow"))
+_ARROW = _Kind(partial(_binary, read=_arrow, kind="arrow"))
 _WORKBOOK = _Kind(_workbook)
 _KINDS: dict[str, _Kind] = {
     ".csv": _COMMAS,
@@ -203,7 +246,7 @@ _KINDS: dict[str, _Kind] = {
     ".txt": _COMMAS,
     ".data": _COMMAS,
     ".dat": _COMMAS,
-    ".parquet": _Kind(partial(_binary, read=pl.read_parquet, kind="parquet")),
+    ".parquet": _Kind(partial(_binary, read=_parquet, kind="parquet")),
     ".arrow": _ARROW,
     ".feather": _ARROW,
     ".xlsx": _WORKBOOK,

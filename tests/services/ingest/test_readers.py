@@ -1,5 +1,6 @@
 """The names of a file's columns, without its rows."""
 
+import random
 from pathlib import Path
 
 import polars as pl
@@ -62,3 +63,35 @@ def test_no_file_and_a_folder_are_refused(suffix: str, tmp_path: Path):
     (tmp_path / f"folder{suffix}").mkdir()
     with pytest.raises(DataError, match=f"folder{suffix}"):
         read_columns(tmp_path / f"folder{suffix}")
+
+
+def test_damaged_tables_of_columns_are_refused_without_a_word_of_the_library(tmp_path: Path, capfd):
+    chance = random.Random(0)
+    for name in ("t.parquet", "t.arrow"):
+        WRITERS[name](tmp_path / name)
+        good = (tmp_path / name).read_bytes()
+        for _ in range(60):
+            content = bytearray(good)
+            content[chance.randrange(len(good))] = chance.randrange(256)
+            (tmp_path / name).write_bytes(content)
+            _read_or_refused(tmp_path / name)
+    assert capfd.readouterr().err == ""
+
+
+def _read_or_refused(path: Path) -> None:
+    try:
+        read_columns(path)
+        read_frame(path)
+    except DataError as error:
+        if "\n" in str(error):
+            raise
+
+
+def test_codes_and_types_of_columns_survive(tmp_path: Path):
+    frame = pl.DataFrame(
+        {"id": pl.Series([2**63 + 5, 2**63 + 6], dtype=pl.UInt64), "zip": ["007", "08"], "x": [0.1, None]}
+    )
+    frame.write_parquet(tmp_path / "t.parquet")
+    frame.write_ipc(tmp_path / "t.arrow")
+    assert read_frame(tmp_path / "t.parquet").frame.equals(frame)
+    assert read_frame(tmp_path / "t.arrow").frame.equals(frame)
