@@ -158,15 +158,21 @@ def _curve(landscape: Landscape, a: Vector, b: Vector, key: PRNGKeyArray, settin
 def connect(landscape: Landscape, a: Vector, b: Vector, key: PRNGKeyArray, settings: Paths) -> tuple[Connection, ...]:
     """Connect two vectors of one landscape by a line, by a line after alignment, and by a trained curve.
 
-    A curve's barrier bounds the smallest one of any curve from above: a large one may be the search's failure. Two
-    programs serve all pairs of a model on data of equal shape.
+    Where the line's barrier is lower without, alignment leaves the units as they are. A curve's barrier bounds the
+    smallest one of any curve from above: a large one may be the search's failure. Two programs serve all pairs of a
+    model on data of equal shape.
     """
     align_key, curve_key = jax.random.split(key)
-    found = [_connection("linear", _line(landscape, a, b, settings.points))]
-    end = b
+    line = _line(landscape, a, b, settings.points)
+    found, end = [_connection("linear", line)], b
     try:
-        end = jnp.asarray(align(landscape.model, b, a, align_key).theta)
-        found.append(_connection("aligned", _line(landscape, a, end, settings.points)))
+        near = jnp.asarray(align(landscape.model, b, a, align_key).theta)
+        aligned = _line(landscape, a, near, settings.points)
+        if line.value < aligned.value:  # nearer, and yet across more of a hill: units as they are match better
+            aligned = line
+        else:
+            end = near
+        found.append(_connection("aligned", aligned))
     except NotApplicableError as reason:
         found.append(Connection("aligned", None, None, None, np.empty(0), 0, "not_applicable", str(reason)))
     if settings.bezier_steps:

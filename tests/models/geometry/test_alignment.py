@@ -80,6 +80,17 @@ def test_a_planted_permutation_is_found_under_noise(net):
         np.testing.assert_array_equal(order, np.argsort(made))
 
 
+@pytest.mark.parametrize("widths", [(8, 8), (4,) * 6], ids=["two", "six"])
+@pytest.mark.parametrize("noise", [0.0, 0.3], ids=["copy", "noisy"])
+def test_a_planted_permutation_is_found_in_deep_nets_by_every_key(widths, noise):
+    model = mlp(*widths)
+    for seed in range(20):
+        theta = drawn(model, seed)
+        other, planted = shuffled(model, theta + noise * drawn(model, seed + 1000), seed)
+        for order, made in zip(align(model, other, theta, jax.random.key(seed)).orders, planted, strict=True):
+            np.testing.assert_array_equal(order, np.argsort(made))
+
+
 @pytest.mark.parametrize("net", NETS)
 def test_the_aligned_net_is_the_same_function_by_the_orders_given_and_nearer(net):
     model = NETS[net]()
@@ -155,7 +166,7 @@ def test_the_likelihoods_own_parameters_stay_and_so_does_the_precision():
 
 
 def test_the_key_decides_all_chance():
-    model = mlp(7, 7, 7)
+    model = mlp(20, 20, 20)
     theta, reference = drawn(model, 0), drawn(model, 1)
     one, again, *others = (align(model, theta, reference, jax.random.key(seed)) for seed in (0, 0, *range(1, 9)))
     np.testing.assert_array_equal(one.theta, again.theta)
