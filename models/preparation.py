@@ -176,7 +176,7 @@ def _array(dataset: Dataset, train: np.ndarray) -> _Design:
     notes = []
     if np.isnan(dataset.numeric).any():
         notes.append("missing values were filled with the training part's median at their place, without indicators")
-    columns = _identifiers(dataset.names)
+    columns = identifiers(dataset.names)
     if scale == 0:
         return _Design(centred[:, :0], (), {}, {}, notes)
     return _Design(centred / scale, columns, {}, {}, notes)
@@ -190,7 +190,7 @@ def _table(dataset: Dataset, train: np.ndarray) -> _Design:
     with_gaps = [name for name, missing in gaps.items() if missing.any()]
     dummies = [(name, level) for name in levels for level in levels[name][1:]]
     names = iter(
-        _identifiers(
+        identifiers(
             [
                 *dataset.names,
                 *dataset.factors,
@@ -281,7 +281,7 @@ def _fill_levels(values: np.ndarray, train: np.ndarray) -> np.ndarray:
     return np.array([frequent if v is None else v for v in values], dtype=object)
 
 
-def _identifiers(names: Iterable[str]) -> tuple[str, ...]:
+def identifiers(names: Iterable[str]) -> tuple[str, ...]:
     """Each name as a Python identifier that starts with a letter, made unique by a number where two would be alike."""
     result: dict[str, None] = {}
     for name in names:

@@ -4,15 +4,14 @@ A spec is data, never code. YAML or JSON goes in, canonical JSON comes out, and 
 exactly when they mean the same fit.
 """
 
-import difflib
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from models.record import Count, NonNegative, Positive, Settings, Share, SpecError, explained, shortened, worded
+from models.record import Count, NonNegative, Positive, Settings, Share, SpecError
 
 SCHEMA_VERSION = 4
 _MOST_DRAWS = 10**6  # of all chains of a run
@@ -414,46 +413,3 @@ def digest(value: Settings | Mapping[str, Any]) -> str:
 def digest_text(text: str) -> str:
     """First 128 bits of the SHA-256 of a text, in hexadecimal."""
     return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
-def parse_learner(data: Any, where: str = "learner") -> Learner:
-    """Read a learner from decoded YAML or JSON.
-
-    Raises:
-        SpecError: with one line per fault: the path, what is wrong and the remedy.
-    """
-    try:
-        return Learner.model_validate(data)
-    except ValidationError as error:
-        faults = error.errors(include_url=False)
-        raise SpecError("\n".join(explained(faults, lambda fault: _explain(where, fault)))) from None
-
-
-def _explain(where: str, error: Any) -> str:
-    tags = {*_INFERENCES_OF, *(k for ks in LIKELIHOODS_OF.values() for k in ks), *_METHODS, "normal", "flat"}
-    tags |= {"constant", "cosine", "plateau"}
-    path = ".".join([where, *(shortened(str(p)) for p in error["loc"] if p not in tags)])
-    if error["type"] == "extra_forbidden":
-        known = _keys_at(error["loc"][:-1])
-        near = difflib.get_close_matches(shortened(str(error["loc"][-1])), known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
-        return f"{path}: unknown key; {hint}"
-    return f"{path}: {worded(error)}"
-
-
-_RECORDS: Mapping[str, type[Settings]] = {
-    **{c.model_fields["kind"].default: c for c in (Linear, MLP, ConvNet, Formula, SupportVectors, BoostedTrees)},
-    **{c.model_fields["kind"].default: c for c in get_args(get_args(Likelihood)[0])},
-    **{c.model_fields["kind"].default: c for c in (Normal, Flat, Constant, Cosine, Plateau)},
-    **{c.model_fields["method"].default: c for c in (Optimise, NUTS, HMC, PyMC, Library)},
-    "init": Optimise,
-}
-_METHODS = ("optimise", "nuts", "hmc", "pymc", "library")
-
-
-def _keys_at(path: tuple[Any, ...]) -> list[str]:
-    """The keys of the innermost record along an error's path."""
-    record: type[Settings] = Learner
-    for part in path:
-        record = _RECORDS.get(part, record)
-    return sorted(record.model_fields)

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from models.dataset import DataError
 from models.spec import Learner, SpecError, canonical_json
+from services.formulas import check_formulas
 from services.learners import presets
 from services.sweeps import Data, Sweep, check_size, parse_sweep, settle
 from services.varying import combinations
@@ -54,6 +55,7 @@ def admit(definition: Any, roots: Sequence[Path]) -> Admitted:
     except SpecError as error:
         raise SpecError(_relative(str(error), roots)) from None
     _check_text(settled)
+    check_formulas(settled)
     return Admitted(settled, runs_at_most(settled))
 
 

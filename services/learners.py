@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from models.parsing import parse_learner
 from models.record import shortened
 from models.spec import (
     GLM_PRIOR,
@@ -22,7 +23,6 @@ from models.spec import (
     PyMC,
     SpecError,
     SupportVectors,
-    parse_learner,
 )
 from services.confinement import permitted
 from services.yaml_file import read_yaml

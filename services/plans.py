@@ -20,13 +20,13 @@ from cluster.executor import WIDTH
 from cluster.packing import Item
 from cluster.resources import Resources
 from models.build import check_draws, model_of
-from models.dataset import DataError, Dataset, Partition
+from models.dataset import DataError, Dataset, Partition, Split
 from models.fit import cost, program_key
 from models.geometry.catalogue import Ask, parse_asks
 from models.geometry.paths import Paths
 from models.preparation import prepare
 from models.result import RunRequest, requests_of
-from models.spec import BlackBox, Learner, Net, SpecError, canonical_json, resolve
+from models.spec import BlackBox, Formula, Learner, Net, SpecError, canonical_json, resolve
 from services.archive import DamagedError
 from services.datasets import load
 from services.errors import NotStoredError
@@ -244,16 +244,16 @@ def plan(sweep: Sweep, datasets: Sequence[Dataset]) -> Plan:
     for dataset, mine in zip(datasets, learners, strict=True):
         first = prepare(dataset, Partition())
         parts.append(Part(dataset, tuple(learner.name for learner in mine), first.notes))
-        configurations += _configurations(sweep, dataset, mine, len(first.columns))
+        configurations += _configurations(sweep, dataset, mine, first)
     return Plan(sweep, tuple(parts), tuple(configurations), _runs(sweep, configurations), asks, paths)
 
 
 def _configurations(
-    sweep: Sweep, dataset: Dataset, learners: Sequence[Learner], n_columns: int
+    sweep: Sweep, dataset: Dataset, learners: Sequence[Learner], first: Split
 ) -> Iterator[Configuration]:
     for learner in learners:
         for variant in variants(learner, sweep.vary, sweep.drawn):
-            fitting = _fitting(variant.learner, dataset, n_columns)
+            fitting = _fitting(variant.learner, dataset, first)
             any_run = RunRequest(fitting, Partition(), 0, dataset.fingerprint)
             yield Configuration(fitting, variant.varied, dataset, program_key(any_run, dataset), cost(any_run, dataset))
 
@@ -274,7 +274,7 @@ def _runs(sweep: Sweep, configurations: Sequence[Configuration]) -> pl.DataFrame
     return pl.concat(frames).unique("run_key", keep="first", maintain_order=True)
 
 
-def _fitting(learner: Learner, dataset: Dataset, n_columns: int) -> Learner:
+def _fitting(learner: Learner, dataset: Dataset, first: Split) -> Learner:
     """The learner with its likelihood, once it is known that its model can be built on this dataset."""
     try:
         learner = resolve(learner, dataset.task, dataset.n_classes)
@@ -284,11 +284,22 @@ def _fitting(learner: Learner, dataset: Dataset, n_columns: int) -> Learner:
         return learner
     assert learner.likelihood is not None
     try:
-        model = model_of(learner.predictor, learner.likelihood, dataset.n_classes, n_columns, dataset.shape)  # pyright: ignore[reportArgumentType] - hashable
+        if isinstance(learner.predictor, Formula):
+            _check_formula(learner, first)
+        model = model_of(learner.predictor, learner.likelihood, dataset.n_classes, len(first.columns), dataset.shape)  # pyright: ignore[reportArgumentType] - hashable
         check_draws(learner, model)
     except SpecError as error:
         raise SpecError(f"{dataset.name!r}: learner {learner.name!r}: {error}") from None
     return learner
+
+
+def _check_formula(learner: Learner, first: Split) -> None:
+    from models.glm.stated import checked, checked_formula  # a second to import
+
+    if learner.predictor == Formula():
+        checked(learner)
+    else:
+        checked_formula(learner, first)
 
 
 class Outlook(NamedTuple):

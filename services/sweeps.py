@@ -23,8 +23,9 @@ from pydantic import (
 )
 
 from models.halving import Halving
+from models.parsing import parse_learner
 from models.record import Count, NonNegative, Settings, SpecError, explained, shortened, unquoted, worded
-from models.spec import Learner, Task, parse_learner
+from models.spec import Learner, Task
 from services.confinement import permitted
 from services.ingest.reading import Reading
 from services.learners import EFFORTS, Budget, choose, default_names

@@ -11,8 +11,9 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import ConfigDict, Field, JsonValue, model_validator
 
+from models.parsing import parse_learner
 from models.record import Count, Settings, SpecError, shortened
-from models.spec import Learner, parse_learner
+from models.spec import Learner
 
 DIGITS = 4  # significant ones of a value that is computed: a table should show the very value that was used
 _ALL_DIGITS = 17  # of a double

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from formulae.expr import Assign, Binary, Call, Grouping, Literal, QuotedName, Unary, Variable
 from formulae.token import Token
 
-from models.spec import SpecError
+from models.record import SpecError, shortened
 
 MAX_DEGREE = 10
 MAX_KNOTS = 50
@@ -103,7 +103,7 @@ def plain(node: Any) -> Token:
     if node.level is not None:
         raise SpecError("has an index, '['")
     if "." in node.name.lexeme:
-        raise SpecError(f"has {node.name.lexeme!r}, which is no column: nothing has attributes in a formula")
+        raise SpecError(f"has {shortened(node.name.lexeme)!r}, which is no column: nothing has attributes in a formula")
     return node.name
 
 
@@ -112,7 +112,7 @@ def _callee(node: Any) -> str:
         raise SpecError("cannot be read: what is called has no plain name")
     name = node.callee.name.lexeme
     if name not in FUNCTIONS:
-        raise SpecError(f"calls {name!r}; it may call {', '.join(sorted(FUNCTIONS))}")
+        raise SpecError(f"calls {shortened(name)!r}; it may call {', '.join(sorted(FUNCTIONS))}")
     return name
 
 

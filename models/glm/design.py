@@ -1,11 +1,9 @@
 """The columns that a formula names: what they are, whether it may use them so, and the design that it makes of them."""
 
 import contextlib
-import difflib
 import io
-import math
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from types import FunctionType
 from typing import Any
 
@@ -13,17 +11,12 @@ import formulae
 import numpy as np
 import pandas as pd
 from formulae.environment import Environment
-from formulae.terms import Call, Variable
 from formulae.terms.terms import Intercept
 
-from models.dataset import Part, Split, listed
-from models.glm.grammar import RESPONSE, Reading, read, shown
-from models.spec import SpecError
-
-MAX_COLUMNS = 2000
-MAX_EFFECTS = 20_000
-MAX_CELLS = 50_000_000
-MAX_GROUPS = 5000
+from models.dataset import Part, Split
+from models.glm.columns import check_columns
+from models.glm.grammar import RESPONSE, Reading, read, refusal
+from models.record import SpecError
 
 # A column's own values beside the standardised ones. No name of a column has a dot in it.
 _OWN = ".own"
@@ -67,8 +60,7 @@ def design_of(formula: str, split: Split) -> tuple[str, formulae.matrices.Design
     """
     reading = read(formula)
     try:
-        _check_names(reading, split)
-        _check_size(reading, split)
+        check_columns(reading, split)
         text = f"`{RESPONSE}` ~ {_rewritten(reading, split)}"
         data = frame(split, split.train)
         data[RESPONSE] = 0.0
@@ -77,7 +69,7 @@ def design_of(formula: str, split: Split) -> tuple[str, formulae.matrices.Design
         _check_terms(design)
     except (ValueError, TypeError, KeyError, IndexError, ArithmeticError, AttributeError) as error:
         reason = str(error) if isinstance(error, SpecError) else f"cannot be evaluated: {error}"
-        raise SpecError(f"formula {shown(formula)} {reason}") from None
+        raise refusal(formula, reason) from None
     return text, design
 
 
@@ -122,78 +114,6 @@ def _rewritten(reading: Reading, split: Split) -> str:
         else:
             words.append(f"{token.lexeme}{_OWN}" if id(token) in own else token.lexeme)
     return " ".join(words)
-
-
-def _check_names(reading: Reading, split: Split) -> None:
-    kinds = dict.fromkeys(split.columns, "number") | dict.fromkeys(split.train.factors, "text")
-    check_known(reading, list(kinds))
-    for use in reading.uses:
-        if kinds[use.name] not in use.kinds:
-            what = "text, where numbers stand" if kinds[use.name] == "text" else "numbers, and compares it with text"
-            raise SpecError(f"uses {use.name!r}, which is a column of {what}")
-
-
-def check_known(reading: Reading, columns: list[str]) -> None:
-    """Refuse a formula that names what is none of the columns.
-
-    Raises:
-        SpecError: with the nearest names, to be said after the formula.
-    """
-    for use in reading.uses:
-        if use.name not in columns:
-            near = difflib.get_close_matches(use.name, columns, n=3)
-            raise SpecError(
-                f"has an unknown column {use.name!r}; "
-                + (f"did you mean {listed(near)}?" if near else f"the columns are {listed(columns, 10)}")
-            )
-
-
-# --- sizes ------------------------------------------------------------------------------------------------------------
-
-
-def _check_size(reading: Reading, split: Split) -> None:
-    """Before any column is made."""
-    data = {**dict(zip(split.columns, split.train.x.T, strict=True)), **split.train.numbers, **split.train.factors}
-    levels = {use.name: len(set(data[use.name].tolist())) for use in reading.uses}
-    text = frozenset(split.train.factors)
-    common = sum(_width(term, levels, text) for term in reading.model.common_terms)
-    effects, rows = 0, len(split.train.y)
-    for term in reading.model.group_terms:
-        groups = math.prod(levels[part.name] for part in term.factor.components)
-        if groups > MAX_GROUPS:
-            raise SpecError(f"groups by {term.factor.name!r}, {groups:,} groups, and there may be {MAX_GROUPS:,}")
-        effects += groups * _width(term.expr, levels, text)
-        common += _width(term.expr, levels, text)
-        _check_cells(rows, groups)
-    _check_cells(rows, common)
-    if common > MAX_COLUMNS:
-        raise SpecError(f"makes {common:,} columns, and may make {MAX_COLUMNS:,}")
-    if effects > MAX_EFFECTS:
-        raise SpecError(f"has {effects:,} group-specific effects, and may have {MAX_EFFECTS:,}")
-
-
-def _check_cells(rows: int, columns: int) -> None:
-    if rows * columns > MAX_CELLS:
-        raise SpecError(f"makes {columns:,} columns of {rows:,} rows, more than {MAX_CELLS:,} values")
-
-
-def _width(term: Any, levels: Mapping[str, int], text: frozenset[str]) -> int:
-    """How many columns a term makes at most."""
-    return math.prod(_part_width(part, levels, text) for part in getattr(term, "components", ()))
-
-
-def _part_width(part: Variable | Call, levels: Mapping[str, int], text: frozenset[str]) -> int:
-    if isinstance(part, Variable):
-        return levels[part.name] if part.name in text else 1
-    call = part.call
-    given = dict(zip(("df",) if call.callee == "bs" else ("degree",), call.args[1:], strict=False)) | call.kwargs
-    if call.callee == "bs":
-        return given["df"].value
-    if call.callee == "poly":
-        return given["degree"].value if "degree" in given else 1
-    if call.callee in ("C", "S", "T"):
-        return levels.get(getattr(call.args[0], "name", ""), 2)
-    return 1
 
 
 # --- terms ------------------------------------------------------------------------------------------------------------

@@ -8,16 +8,15 @@ import pandas as pd
 import pymc as pm
 import pytensor.tensor as pt
 from bambi.model_components import DistributionalComponent
-from formulae.matrices import DesignMatrices
-from formulae.terms import Term
 from scipy.special import expit, logit
 
 from models.build import family_of
 from models.dataset import Part, Split
-from models.glm.design import NAMESPACE, call_in_empty_namespace, design_of, display, quietly
-from models.glm.grammar import RESPONSE, shown
+from models.glm.design import NAMESPACE, call_in_empty_namespace, quietly
+from models.glm.grammar import RESPONSE
+from models.glm.stated import checked, checked_formula
 from models.null import Null
-from models.spec import Categorical, Flat, Formula, Learner, Likelihood, NegativeBinomial, Normal, SpecError, StudentT
+from models.spec import Categorical, Flat, Learner, Likelihood, Normal, SpecError, StudentT
 
 SLOPES = "slope"
 """The term that holds all columns where no formula is given."""
@@ -31,15 +30,6 @@ _FAMILIES = {
     "student-t": "t",
     "poisson": "poisson",
     "negative-binomial": "negativebinomial",
-}
-
-
-# What Bambi and PyMC call by these names, so that no column of a formula may.
-_OF_THE_MEAN = {"categorical": "p", "bernoulli": "p"}
-_OF_THE_REST = {
-    "gaussian": ("sigma", "log_sigma"),
-    "student-t": ("sigma", "log_sigma", "nu"),
-    "negative-binomial": ("alpha", "log_alpha"),
 }
 
 
@@ -116,37 +106,6 @@ def formula_model(learner: Learner, split: Split) -> bmb.Model:
     return model
 
 
-def checked_formula(learner: Learner, split: Split) -> tuple[str, DesignMatrices]:
-    """The learner's formula for Bambi and its design of the training part: what can be known before a model is built.
-
-    Raises:
-        SpecError: as `formula_model` does.
-    """
-    assert isinstance(learner.predictor, Formula) and learner.predictor.formula is not None
-    likelihood, _ = checked(learner)
-    formula = learner.predictor.formula
-    text, design = design_of(formula, split)
-    taken = {"Intercept", _OF_THE_MEAN.get(likelihood.kind, "mu"), *_OF_THE_REST.get(likelihood.kind, ())}
-    for name in taken & {term.name for term in design.model.common_terms if isinstance(term, Term)}:
-        raise SpecError(
-            f"formula {shown(formula)} uses {name!r}, which is the name of a parameter of the {likelihood.kind} model: "
-            "rename the column of that name"
-        )
-    if isinstance(likelihood, Categorical) and design.group:
-        _check_groups_of_classes(formula, design)
-    return text, design
-
-
-def _check_groups_of_classes(formula: str, design: DesignMatrices) -> None:
-    """Bambi cannot build these."""
-    for term in design.group.terms.values():
-        if np.ndim(term.expr.data) == 2 and np.shape(term.expr.data)[1] > 1:
-            raise SpecError(
-                f"formula {shown(formula)} has the term {display(term.name)!r}, several columns whose effects differ "
-                "by group; for a categorical likelihood they must be single columns of numbers"
-            )
-
-
 def linear_predictor(model: bmb.Model) -> DistributionalComponent:
     """The component that holds the terms of eta."""
     assert model.family is not None
@@ -157,28 +116,6 @@ def pymc_model(model: bmb.Model) -> pm.Model:
     """What PyMC samples."""
     assert model.backend is not None and model.backend.model is not None
     return model.backend.model
-
-
-def checked(learner: Learner) -> tuple[Likelihood, Normal | Flat]:
-    """The likelihood and the prior of a learner that a formula can have.
-
-    Raises:
-        SpecError: softmax coding, which has no reference class; a flat prior on a negative binomial's dispersion, whose
-            posterior is improper (as alpha grows the likelihood tends to the Poisson one, which is not 0).
-    """
-    likelihood, prior = learner.likelihood, learner.prior
-    assert likelihood is not None, "resolve the learner first"
-    if isinstance(likelihood, Categorical) and likelihood.coding == "softmax":
-        raise SpecError(
-            f"learner {learner.name!r}: a formula's classes are coded against the first one; "
-            f"set likelihood.coding to 'reference'"
-        )
-    if isinstance(likelihood, NegativeBinomial) and isinstance(prior, Flat):
-        raise SpecError(
-            f"learner {learner.name!r}: a negative binomial under a flat prior has no proper posterior; "
-            f"set prior.kind to 'normal'"
-        )
-    return likelihood, prior
 
 
 def _response(likelihood: Likelihood, part: Part) -> np.ndarray | pd.Categorical:

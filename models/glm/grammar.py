@@ -21,7 +21,7 @@ from formulae.terms.terms import Model
 from formulae.token import Token
 
 from models.glm.calls import ARITHMETIC, COMPARISONS, Use, check_call, plain
-from models.spec import SpecError
+from models.record import SpecError
 
 MAX_LENGTH = 4000
 MAX_TOKENS = 800
@@ -74,9 +74,14 @@ def read(formula: str) -> Reading:
         text = " ".join(token.lexeme for token in tokens)
         return Reading(tokens, uses, _described(text))
     except SpecError as error:
-        raise SpecError(f"formula {shown(formula)} {error}") from None
+        raise refusal(formula, str(error)) from None
     except RecursionError:
-        raise SpecError(f"formula {shown(formula)} is nested too deep: write it flatter") from None
+        raise refusal(formula, "is nested too deep: write it flatter") from None
+
+
+def refusal(formula: str, reason: str) -> SpecError:
+    """The error that names the formula and the reason, neither at any length."""
+    return SpecError(f"formula {shown(formula)} {reason if len(reason) <= 400 else f'{reason[:397]}...'}")
 
 
 def shown(formula: str) -> str:

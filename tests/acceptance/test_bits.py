@@ -13,8 +13,9 @@ from cluster.resources import Resources
 from models.dataset import Dataset, Partition
 from models.events import Checkpoint, Result
 from models.fit import cost, fit, program_key
+from models.parsing import parse_learner
 from models.result import RunRequest, RunResult
-from models.spec import parse_learner, resolve
+from models.spec import resolve
 from services.datasets import load
 
 pytestmark = pytest.mark.slow

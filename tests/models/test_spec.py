@@ -7,6 +7,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from models.parsing import parse_learner
 from models.spec import (
     GLM_PRIOR,
     MLP,
@@ -29,7 +30,6 @@ from models.spec import (
     SpecError,
     canonical_json,
     digest,
-    parse_learner,
     resolve,
 )
 
@@ -41,7 +41,7 @@ NET = {"name": "net", "predictor": {"kind": "mlp"}, "inference": {"method": "opt
     [
         ({"predictor": {"kind": "mlp", "widht": [3]}}, "learner.predictor.widht: unknown key; did you mean 'widths'?"),
         ({"inference": {"method": "optimise", "learning_rte": 1}}, "did you mean 'learning_rate'?"),
-        ({"predictor": {"kind": "mpl"}}, "does not match any of the expected tags"),
+        ({"predictor": {"kind": "mpl"}}, "learner.predictor.kind is 'mpl': did you mean 'mlp'?"),
         (
             {"predictor": {"kind": "mlp", "widths": ["wide"]}},
             "learner.predictor.widths.0: Input should be a valid integer",
@@ -172,3 +172,28 @@ def test_a_formula_without_a_prior_has_a_proper_one_and_an_optimised_net_its_wei
     assert parse_learner(formula | {"prior": {"kind": "flat"}}).prior == Flat()
     assert Learner(name="a", predictor=Formula(), inference=PyMC()).prior == GLM_PRIOR
     assert parse_learner(NET).prior == Flat()
+
+
+@pytest.mark.parametrize(
+    ("stated", "said"),
+    [
+        ({"predictor": {"kind": "mpl"}}, "learner.predictor.kind is 'mpl': did you mean 'mlp'?"),
+        ({"predictor": {"kind": 3}}, "learner.predictor.kind is '3': expected 'linear', 'mlp', 'convnet', 'formula', "),
+        ({"predictor": {}}, "learner.predictor: has no `kind`; expected 'linear', 'mlp', "),
+        ({"inference": "nuts"}, "learner.inference: expected a mapping with `method`, which is 'optimise', "),
+        ({"prior": []}, "learner.prior: expected a mapping with `kind`, which is 'normal', 'flat'"),
+        (
+            {"predictor": {"kind": "svm", "gamma": "much"}},
+            "learner.predictor.gamma: Input should be 'scale' or 'auto'",
+        ),
+        (
+            {"predictor": {"kind": "formula", "formula": "os.system('x')"}, "inference": {"method": "pymc"}},
+            "learner.predictor.formula: formula \"os.system('x')\" calls 'os.system'; it may call B, C, I, S, T, abs",
+        ),
+    ],
+)
+def test_a_choice_of_records_is_refused_in_the_words_of_the_file(stated, said):
+    with pytest.raises(SpecError) as caught:
+        parse_learner({"name": "a", "predictor": {"kind": "mlp"}, "inference": {"method": "optimise"}} | stated)
+    assert said in str(caught.value)
+    assert "tag" not in str(caught.value) and "discriminator" not in str(caught.value)

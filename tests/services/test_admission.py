@@ -214,3 +214,40 @@ def test_configurations_are_checked_one_by_one():
         assert tracemalloc.get_traced_memory()[1] < 1.5e6
     finally:
         tracemalloc.stop()
+
+
+def formula(text: str) -> dict[str, Any]:
+    return {"name": "g", "predictor": {"kind": "formula", "formula": text}, "inference": {"method": "pymc"}}
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    ["__import__('os')", 'pd.io.common.os.system["x"]("touch PWNED")', "I(10**(10**9))", "a %in% b", "x.values", "{x}"],
+)
+def test_a_hostile_formula_is_refused_wherever_a_sweep_may_state_one(hostile: str, root: Path):
+    for stated in (
+        {"learners": [formula(hostile)]},
+        {"learners": [formula("x")], "vary": {"predictor.formula": ["x", hostile]}},
+        {"learners": [formula("x")], "vary": {"predictor": [formula(hostile)["predictor"]]}},
+        {"learners": [formula("x")], "vary": {"predictor.formula": {"draw": "choice", "values": [hostile]}}},
+    ):
+        with pytest.raises(SpecError, match="formula"):
+            admit(sweep(**stated), ())
+    (root / "mine.yaml").write_text(yaml.safe_dump(formula(hostile)))
+    with pytest.raises(SpecError, match="formula"):
+        admit(sweep(learners=["mine.yaml"]), (root,))
+
+
+def test_a_formula_may_name_what_a_file_has(root: Path):
+    (root / "table.csv").write_text("my age,colour,y\n1,red,2\n")
+    data = {"datasets": [{"data": "table.csv", "target": "y"}]}
+    for known in ("my_age + (1|colour)", "colour__red:my_age", "my_age__missing", "colour_2"):
+        admit(sweep(learners=[formula(known)], **data), (root,))
+    for unknown, said in (
+        ("my_ag", "did you mean 'my_age'"),
+        ("y", "has an unknown column 'y'"),
+        ("zzz", "the columns"),
+    ):
+        with pytest.raises(SpecError) as caught:
+            admit(sweep(learners=[formula("colour")], vary={"predictor.formula": [unknown]}, **data), (root,))
+        assert said in str(caught.value) and str(root) not in str(caught.value)

@@ -19,11 +19,13 @@ from models.spec import (
     BoostedTrees,
     Categorical,
     Flat,
+    Formula,
     Learner,
     Library,
     Normal,
     Optimise,
     Poisson,
+    PyMC,
     SpecError,
     canonical_json,
     resolve,
@@ -173,6 +175,23 @@ def test_what_would_fail_on_every_split_is_refused_at_once():
         planned(CLASSES, learners=None, vary={"predictor.channels": [[4]]})
     with pytest.raises(SpecError, match="unknown measure 'hessian_trase': did you mean 'hessian_trace'"):
         planned(CLASSES, measures=["hessian_trase"])
+
+
+@pytest.mark.parametrize(
+    ("formula", "words"),
+    [
+        ("x1 + x9", "has an unknown column 'x9'"),
+        ("log(x1)", "not finite in all training rows"),
+        ("T(x1 > 1000)", "is the same in all training rows"),
+        ("sigma", "has an unknown column 'sigma'"),
+    ],
+)
+def test_a_formula_that_its_fit_would_refuse_is_not_planned(formula, words):
+    stated = Learner(name="stated", predictor=Formula(formula=formula), inference=PyMC())
+    with pytest.raises(SpecError, match=f"learner 'stated': formula .*{words}"):
+        planned(REAL, learners=[stated])
+    good = stated.model_copy(update={"predictor": Formula(formula="x1 + T(x2 > 0)")})
+    assert len(planned(REAL, learners=[good]).run_keys) == 2
 
 
 def test_the_outlook_counts_runs_stored_and_programs():

@@ -10,8 +10,9 @@ import pytest
 
 from models.build import model_of, prior_scales
 from models.glm.design import design_of
-from models.glm.formula import additive_model, checked_formula, formula_model, pymc_model
+from models.glm.formula import additive_model, formula_model, pymc_model
 from models.glm.sampling import XLA
+from models.glm.stated import checked_formula
 from models.posterior import log_joint
 from models.priors import null_centre
 from models.spec import Categorical, Flat, Gaussian, NegativeBinomial, Normal, SpecError
