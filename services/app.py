@@ -164,5 +164,8 @@ def warn(text: str) -> None:
 
 
 def tell(text: str) -> None:
-    """Print a line on stderr, so that stdout holds the result alone."""
+    """Print on stderr, so that stdout holds the result alone; what a name may have in it moves no cursor."""
+    from services.formatting import printable
+
+    text = "\n".join(map(printable, text.split("\n")))
     Console(stderr=True).print(text, highlight=False, markup=False, soft_wrap=True)

@@ -170,10 +170,14 @@ def _hint(name: str, known: Iterable[str]) -> str:
     return f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}"
 
 
+_FORMULA = r"^[=+\-@\t\r]"
+
+
 def write(frame: pl.DataFrame, form: Format, out: BinaryIO, width: int = 120) -> None:
     """Write `frame` to a binary stream, as a table of `width` columns for people, JSON records, CSV or Parquet.
 
-    JSON has no NaN and no infinity: they become null. CSV has no lists: their entries are joined by "; ".
+    JSON has no NaN and no infinity: they become null. CSV has no lists: their entries are joined by "; "; and text that
+    a spreadsheet would take for a formula has an apostrophe before it.
 
     Raises:
         QueryError: unknown format, or Parquet to a terminal.
@@ -184,7 +188,11 @@ def write(frame: pl.DataFrame, form: Format, out: BinaryIO, width: int = 120) ->
         out.write(f"{frame.write_json()}\n".encode())
     elif form == "csv":
         lists = [name for name, dtype in frame.schema.items() if isinstance(dtype, pl.List)]
-        frame.with_columns(pl.col(lists).cast(pl.List(pl.String)).list.join("; ")).write_csv(out)
+        flat = frame.with_columns(pl.col(lists).cast(pl.List(pl.String)).list.join("; "))
+        text = pl.col(pl.String)
+        flat.with_columns(pl.when(text.str.contains(_FORMULA)).then("'" + text).otherwise(text).name.keep()).write_csv(
+            out
+        )
     elif form == "parquet":
         if out.isatty():
             raise QueryError("Parquet is binary: send it to a file, as in --format parquet > results.parquet")

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from services.app import tell
 from services.formatting import (
     format_ess,
     format_estimate,
@@ -118,3 +119,8 @@ def test_control_characters_cannot_reach_the_terminal():
     assert printable("a\x1b[31mb\r\nc é 猫") == "a\N{REPLACEMENT CHARACTER}[31mb\N{REPLACEMENT CHARACTER}" + (
         "\N{REPLACEMENT CHARACTER}c é 猫"
     )
+
+
+def test_what_is_told_moves_no_cursor(capsys: pytest.CaptureFixture[str]):
+    tell("two\nlines of \x1b[2Jtext, [red]as it is")
+    assert capsys.readouterr().err == "two\nlines of \N{REPLACEMENT CHARACTER}[2Jtext, [red]as it is\n"

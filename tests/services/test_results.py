@@ -144,6 +144,15 @@ def test_a_table_cannot_move_the_cursor(answer: pl.DataFrame) -> None:
     assert "[red]c" in text
 
 
+def test_no_text_of_a_csv_is_a_formula_to_a_spreadsheet() -> None:
+    names = ["=cmd|' /C calc'!A0", "+1", "-2+3", "@SUM(A1)", "\t=1", "iris", None, "a=b"]
+    frame = pl.DataFrame({"dataset": names, "value": [-1.5] * 8, "notes": [["=1", "b"]] * 8})
+    read = pl.read_csv(io.BytesIO(written(frame, "csv")))
+    assert read["dataset"].to_list() == [*("'" + name for name in names[:5] if name), *names[5:]]
+    assert read["value"].to_list() == [-1.5] * 8
+    assert read["notes"].to_list() == ["'=1; b"] * 8
+
+
 def test_an_unknown_format_is_refused_by_name(answer: pl.DataFrame) -> None:
     with pytest.raises(QueryError, match="no format 'jsn': did you mean json"):
         written(answer, "jsn")  # pyright: ignore[reportArgumentType]
