@@ -130,7 +130,7 @@ def _typed_text(text: pl.Series, reading: Reading, typeless: bool) -> Column:
         )
         return Column(name, text, "text", (note,))
     if look_like_dates(text).sum() * 2 > present.sum():
-        note = "looks like dates that cannot be read, so read as text: write them as 2019-05-31"
+        note = "looks like dates or times that cannot be read, so read as text: write 2019-05-31, or a number"
         return Column(name, text, "text", (note,))
     numbers = read_numbers(text, reading.decimal)
     unread = int(numbers.unread.sum())

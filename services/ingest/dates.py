@@ -27,6 +27,7 @@ _LOOKS = (
     r"^\d{4}[-/.]\d{1,2}[-/.]\d{1,2}([T ].*)?$|^\d{1,2}[-/.]\d{1,2}[-/.](\d{2}|\d{4})([T ].*)?$"
     r"|^\d{1,2}[- ]?(?i:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*[- ]?\d{2,4}|"
     r"^(?i:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]* \d{1,2}, \d{4}"
+    r"|^\d{4}[-/]\d{1,2}$|^\d{1,2}/\d{4}$|^\d{4}[- ]?[QqWw]\d{1,2}$|^\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?( ?[AaPp][Mm])?$"
 )
 
 
@@ -40,7 +41,7 @@ class Dates(NamedTuple):
 
 
 def look_like_dates(text: pl.Series) -> pl.Series:
-    """Which cells are set out as dates are, whether or not there is such a day."""
+    """Which cells are set out as dates or times of the day are, whether or not they can be read."""
     return text.str.contains(_LOOKS).fill_null(False)
 
 

@@ -39,10 +39,11 @@ def sentinels(values: np.ndarray) -> tuple[float, ...]:
     """Numbers far from all others of a column that look like a mark, such as -999, 9999 or 98 and 99.
 
     Written with one repeated digit, or ending in 8 or 7 after nines, and farther from the others than these are from
-    one another; or any value of three rows or more that is ten times as far. values: (n,), NaN where missing.
+    one another; or any value of three rows or more that is ten times as far from at least five others. values: (n,),
+    NaN where missing.
     """
     found, counts = np.unique(values[np.isfinite(values)], return_counts=True)
-    for most in range(min(_MOST_SENTINELS, len(found) - 3), 0, -1):
+    for most in range(min(_MOST_SENTINELS, len(found) - 2), 0, -1):
         for far, near, often in (
             (found[:most], found[most:], counts[:most]),
             (found[-most:], found[:-most], counts[-most:]),
@@ -51,7 +52,7 @@ def sentinels(values: np.ndarray) -> tuple[float, ...]:
             spread = near[-1] - near[0]
             if gap > spread and all(map(_looks_like_a_mark, far)):
                 return tuple(far.tolist())
-            if most == 1 and often[0] >= 3 and gap > 10 * spread:
+            if most == 1 and often[0] >= 3 and len(near) >= 5 and gap > 10 * spread:
                 return tuple(far.tolist())
     return ()
 

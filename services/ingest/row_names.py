@@ -7,7 +7,9 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-_INDEX = re.compile(r"(?i)unnamed:? ?\d*(_level_\d+)?|__index_level_\d+__|index|level_\d+|row[._ ]?(names?|index)|")
+_INDEX = re.compile(
+    r"(?i)unnamed:? ?[\d.]*(_level_\d+)?|#|__index_level_\d+__|index|level_\d+|row[._ ]?(names?|index)|"
+)
 # Names that are given where there is none.
 _PLACE = re.compile(r"(?i)(x|v|f|c|col|column|var|field)[._ ]?\d+")
 _ID = re.compile(
@@ -17,9 +19,9 @@ _NUMBER = re.compile(
     r"(?i)(.*[._\- ])?(key|nr|no|num|number|obs|observation|case|record|rec|seq|sequence|serial|counter)"
 )
 _TIME = re.compile(
-    r"(?i:(years?|yr|months?|weeks?|days?|dates?|hours?|quarter|season|period|epoch|decade|visit|wave|tick|step|t|times?|"
-    r"timestamp|datetime)([._\- ]?(id|nr|no|number|index|of.*))?|.*[._\- ](date|year|timestamp|datetime)|"
-    r"(date|year|month|week)[._\- ].*)|.*[a-z](Date|Year)"
+    r"(?i:(years?|yr|month|week|day|date|period|epoch|decade|visit|wave|times?|timestamp|datetime)"
+    r"([._\- ]?(id|nr|no|number|index|of.*))?|.*[._\- ](date|year|timestamp|datetime)|(date|year|month|week)[._\- ].*)"
+    r"|.*[a-z](Date|Year)"
 )
 _GROUP = re.compile(
     r"(?i:(.*[._\- ])?(subject|patient|person|participant|individual|user|customer|client|member|student|pupil|animal|"
@@ -61,7 +63,7 @@ def judge_row_names(name: str, values: pl.Series, keep: np.ndarray, target: np.n
     Looked for in all rows, as removed rows would hide a numbering; `keep` marks those that have a `target`. Only
     integers that all differ and are never missing can name rows. Without a name, or with an index's, they are dropped
     in any order. With a name of their own they may be a measure or a trend, such as a year: they are dropped where
-    they rise by one under a name such as id or x1, or where the target follows their order; else warned of.
+    they go in steps of 1 under a name such as id or x1, or where the target follows their order; else warned of.
     """
     numbers = whole_numbers(values)
     if numbers is None or len(numbers) < 3:
@@ -69,10 +71,10 @@ def judge_row_names(name: str, values: pl.Series, keep: np.ndarray, target: np.n
     if len(set(numbers)) < len(numbers):
         doubtful = is_index_name(name) and len(set(numbers)) > len(numbers) / 10
         return RowNames(warned="looks like row names that repeat: leave it out if it is that" if doubtful else None)
-    rising = all(b - a == 1 for a, b in pairwise(numbers))
+    steady = {b - a for a, b in pairwise(numbers)} in ({1}, {-1})
     if is_index_name(name):
         names = "names the rows (integers that all differ, without a name or with an index's), and may leak their order"
-        return RowNames(_NUMBERS if rising else names)
+        return RowNames(_NUMBERS if steady else names)
     plain = name.strip()
     is_id, timed = _ID.fullmatch(plain) is not None, is_time_name(name)
     named = is_id or _NUMBER.fullmatch(plain) is not None
@@ -84,10 +86,10 @@ def judge_row_names(name: str, values: pl.Series, keep: np.ndarray, target: np.n
                 leak=f"it numbers the rows, and the {'classes come' if classes else 'target comes'} in its order, so "
                 f"it tells the target of rows whose neighbours were seen: check how it came about"
             )
-    if rising and not timed and (named or _PLACE.fullmatch(plain)):
+    if steady and not timed and (named or _PLACE.fullmatch(plain)):
         return RowNames(_NUMBERS)
-    if rising:
-        return RowNames(warned="numbers the rows, rising by 1: a trend, if that is meant; leave it out if it is not")
+    if steady:
+        return RowNames(warned="numbers the rows in steps of 1: a trend, if that is meant; leave it out if it is not")
     if named and not timed:
         return RowNames(warned="holds integers that all differ, as a name of the rows does: leave it out if it is one")
     return RowNames()

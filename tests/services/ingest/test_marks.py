@@ -28,7 +28,9 @@ def test_numbers_far_from_all_others_that_look_like_a_mark_are_found(marks, foun
 
 def test_what_may_be_a_value_is_no_mark():
     assert sentinels(np.r_[18:99, 99]) == ()
-    assert sentinels(np.array([0, 1, 99, 99])) == ()
+    assert sentinels(np.array([0, 1, 20, 20, 20])) == ()
+    assert sentinels(np.array([0, 99])) == ()
+    assert sentinels(np.array([0, 1, 1, -999])) == (-999,)
     assert sentinels(np.full(5, np.nan)) == ()
 
 

@@ -208,6 +208,8 @@ def test_dates_and_numbers_that_cannot_be_read_are_said_to_be():
     )
     assert has_note(dataset, "'day': looks like dates (day/month/year)", "'31/02/2019'")
     assert has_note(dataset, "'some': numbers in 20 of 60 rows")
+    for cells in (["2019-05", "2019-06"], ["08:30", "9:15"], ["2019Q1", "2019Q2"]):
+        assert has_note(read(table(when=np.resize(cells, N))), "'when': looks like dates or times that cannot be read")
 
 
 def test_repeated_rows_are_counted_in_what_is_used():
