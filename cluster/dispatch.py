@@ -17,7 +17,7 @@ from cluster.pool import LOOK_SECONDS, Actor, Job, Pool
 from cluster.resources import Resources
 from cluster.streaming import GivenBack
 from cluster.work import Arrays, Lost, Work, one_line
-from models.events import START, Checkpoint, Event, Progress
+from models.events import START, Checkpoint, Event, Progress, late
 
 _WORTH_ASKING = 1.0  # seconds of work that an idle worker is given from a busy one; a new worker wants a pack
 _START_SECONDS = 300.0  # what a worker's start may take, on a machine that is busy or far away
@@ -30,6 +30,7 @@ class Dispatch:
     Args:
         budget: deaths after which a run is given up.
         patience: seconds to wait for a machine while nobody is at work.
+        seconds: that a run may take.
         tell: told in a sentence what is waited for.
     """
 
@@ -43,6 +44,7 @@ class Dispatch:
         *,
         budget: int,
         patience: float,
+        seconds: float,
         tell: Callable[[str], None],
     ):
         self._pool = pool
@@ -54,6 +56,7 @@ class Dispatch:
         self._newest: dict[str, Arrays] = {}  # of runs that have not ended
         self._attempts = Attempts(budget)
         self._patience = patience
+        self._seconds = seconds
         self._tell = tell
         self._jobs = 0
         self._stall: _Stall | None = None
@@ -72,6 +75,7 @@ class Dispatch:
                     return
                 self._ask_back()
                 self._mind_stalling()
+                yield from self._end_late()
                 yield from self._serve()
         finally:
             for actor in self._busy():
@@ -159,6 +163,7 @@ class Dispatch:
     def _note(self, event: Event | Lost, job: Job) -> None:
         """Keep what a later attempt needs to know of an event."""
         job.begun.add(event.run_key)
+        job.heard.setdefault(event.run_key, time.monotonic())
         if isinstance(event, Progress):
             job.announces |= event.phase == START
         elif isinstance(event, Checkpoint):
@@ -179,6 +184,19 @@ class Dispatch:
         for item in after.alone:
             self._waiting.put_alone(item, actor.node)
         return after.lost
+
+    def _end_late(self) -> Iterator[Lost]:
+        """End the workers whose runs take too long, and with them these runs alone."""
+        for actor in self._busy():
+            job = actor.job
+            if job is None or not (run_keys := job.late(self._seconds)):
+                continue
+            self._pool.end(actor)
+            for run_key in run_keys:
+                lost = Lost(run_key, late(self._seconds), 1)
+                self._note(lost, job)
+                yield lost
+            self._waiting.put_back(list(job.unfinished.values()))
 
     def _ask_back(self) -> None:
         """Where workers have nothing to do, ask those with most work before them for what they have not begun."""

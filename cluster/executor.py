@@ -1,5 +1,6 @@
 """How runs are executed: the protocol, and the executor in this process, which is the plainly right twin."""
 
+import math
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, Protocol, Self
@@ -69,10 +70,12 @@ class InProcessExecutor:
 
     Args:
         width: the most runs that travel together.
+        seconds: that a run may take; one that takes longer ends the next time that it says something.
     """
 
-    def __init__(self, width: int = WIDTH):
+    def __init__(self, width: int = WIDTH, seconds: float = math.inf):
         self._width = width
+        self._seconds = seconds
         self._spent = Spent()
 
     def execute(
@@ -87,7 +90,8 @@ class InProcessExecutor:
             assert pack is not None, "some wait for such a worker"
             start = time.perf_counter()
             try:
-                for batch in Stream(work, pack.items, datum(data, pack), checkpoints_of(pack, checkpoints)):
+                given = datum(data, pack), checkpoints_of(pack, checkpoints)
+                for batch in Stream(work, pack.items, *given, self._seconds):
                     for event in batch:
                         assert not isinstance(event, GivenBack), "nobody asks for runs here"
                         if isinstance(event, Result | Lost):

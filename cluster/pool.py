@@ -37,6 +37,7 @@ class Job:
         data: the object that it reads.
         done: cost of its runs that have ended.
         begun: keys of those that were heard of.
+        heard: when each of them was first, by key.
         announces: whether its work says what it begins, so that the rest can be asked back.
         asked: the answer to that, where it is waited for.
         answered: whether it was asked and has answered.
@@ -49,6 +50,7 @@ class Job:
     since: float = field(default_factory=time.monotonic)
     done: float = 0.0
     begun: set[str] = field(default_factory=set)
+    heard: dict[str, float] = field(default_factory=dict)
     announces: bool = False
     asked: Any = None
     answered: bool = False
@@ -57,6 +59,11 @@ class Job:
     def may_be_asked(self) -> bool:
         """Whether it can give runs back, and was not asked yet."""
         return self.announces and self.asked is None and not self.answered
+
+    def late(self, seconds: float) -> list[str]:
+        """Runs that began longer ago, and have not ended."""
+        now = time.monotonic()
+        return [key for key in self.unfinished if now - self.heard.get(key, now) > seconds]
 
     def not_begun(self) -> list[Item]:
         """Runs that nothing was heard of."""

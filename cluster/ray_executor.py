@@ -40,6 +40,7 @@ class RayExecutor:
         *,
         width: int = WIDTH,
         patience: float = PATIENCE,
+        seconds: float = math.inf,
         tell: Callable[[str], None] = logger.warning,
     ):
         """Connect to Ray, unless this process is connected already.
@@ -52,6 +53,7 @@ class RayExecutor:
             attempts: deaths after which a run is given up.
             width: the most runs that travel together.
             patience: seconds to wait for a machine while nobody is at work; on this machine alone none is waited for.
+            seconds: that a run may take; the worker of one that takes longer is ended, and the run is `Lost`.
             tell: told in a sentence what is waited for.
 
         Raises:
@@ -63,6 +65,7 @@ class RayExecutor:
         self._attempts = attempts
         self._width = width
         self._patience = patience
+        self._seconds = seconds
         self._tell = tell
         self._connected_here = not ray.is_initialized()
         alone = connect(address) if self._connected_here else False
@@ -78,8 +81,9 @@ class RayExecutor:
             ValueError: a run key is that of another run, which has not ended, or an item's data is absent.
         """
         waiting = Waiting(items, self._width)
-        settings = {"budget": self._attempts, "patience": self._patience, "tell": self._tell}
-        yield from Dispatch(self._pool, waiting, work, data, checkpoints, **settings).events()
+        settings = {"budget": self._attempts, "patience": self._patience, "seconds": self._seconds}
+        dispatch = Dispatch(self._pool, waiting, work, data, checkpoints, tell=self._tell, **settings)
+        yield from dispatch.events()
 
     @property
     def spent(self) -> Spent:

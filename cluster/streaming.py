@@ -1,8 +1,10 @@
 """A pack at work: its events as they come, and its runs that have not begun, which can be asked back."""
 
 import logging
+import math
 import queue
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +12,7 @@ from typing import Any
 from cluster.packing import Item
 from cluster.programs import drop_programs
 from cluster.work import Arrays, Lost, Work, one_line
-from models.events import START, Event, Progress, Result
+from models.events import START, Event, LateError, Progress, Result, late
 
 logger = logging.getLogger(__name__)
 
@@ -34,13 +36,24 @@ class Stream:
 
     Each item ends in one `Result`, `Lost` or, once `give_back` was called, `GivenBack`; events of a run that has ended
     are dropped. If the iterator is given up, the thread ends at its next event, and is waited for a while.
+
+    A run that says something more than `seconds` after it began gets a `LateError` for it.
     """
 
-    def __init__(self, work: Work, items: Sequence[Item], data: Any, checkpoints: Mapping[str, Arrays]):
+    def __init__(
+        self,
+        work: Work,
+        items: Sequence[Item],
+        data: Any,
+        checkpoints: Mapping[str, Arrays],
+        seconds: float = math.inf,
+    ):
         self._work, self._items, self._data, self._checkpoints = work, items, data, checkpoints
         self._events: queue.SimpleQueue[Event | _End] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._not_begun = {item.run_key for item in items}
+        self._seconds = seconds
+        self._since: dict[str, float] = {}
         self._announces = False
         self._stopping = False
         self._given_up = False
@@ -98,6 +111,9 @@ class Stream:
                 raise SystemExit  # passes through a work function's `except Exception`
             self._announces |= begins
             self._not_begun.discard(event.run_key)
+        took = time.monotonic() - self._since.setdefault(event.run_key, time.monotonic())
+        if took > self._seconds and not isinstance(event, Result):
+            raise LateError(late(self._seconds))
         self._events.put(event)
 
 

@@ -46,3 +46,15 @@ class Result:
 
 
 Event = Progress | Checkpoint | Result
+
+
+class LateError(Exception):
+    """A run takes longer than it may; raised where it says something, and its message is the reason."""
+
+
+def late(seconds: float) -> str:
+    """Why a run was ended that took longer than these seconds."""
+    return (
+        f"it took more than {seconds / 3600:.3g} hours, the most that a run may take here, and was ended: ask for less "
+        "of it, or let BASIN_RUN_HOURS allow more"
+    )

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 
 from models.dataset import DataError, Dataset, Partition, Split
-from models.events import Result, begun
+from models.events import LateError, Result, begun
 from models.fit_net import fit_optimised
 from models.fit_sampled import fit_sampled
 from models.inference.state import CheckpointError
@@ -121,7 +121,7 @@ def _fit_runs(runs: Sequence[Run]) -> list[RunResult]:
 
 def reason_of(error: Exception) -> str:
     """Why a run failed: the words of an error that speaks to people, else its class and the first line."""
-    if isinstance(error, DataError | SpecError):
+    if isinstance(error, DataError | SpecError | LateError):
         return str(error)
     first, *_ = str(error).strip().splitlines() or [""]
     return f"{type(error).__name__}: {first}" if first else type(error).__name__

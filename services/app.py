@@ -144,13 +144,14 @@ def attend(
 
 
 def _executor(place: Workplace, n_workers: int) -> "Executor":
+    seconds = 3600 * settings().run_hours
     if n_workers:
         from cluster.ray_executor import RayExecutor
 
-        return RayExecutor(n_workers, place.address, place.cache)
+        return RayExecutor(n_workers, place.address, place.cache, seconds=seconds)
     from cluster.executor import InProcessExecutor
 
-    return InProcessExecutor()
+    return InProcessExecutor(seconds=seconds)
 
 
 def again(**options: str | None) -> str:

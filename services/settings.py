@@ -42,6 +42,7 @@ class Environment(BaseSettings):
         address: of a Ray cluster; None starts one on this machine.
         ledger: URL of the database of schedules; None is a file in the store's folder.
         sweeps_at_once: of those that a server accepted, at the cluster at the same time.
+        run_hours: that a run may take on a worker before it is ended and has failed.
         token: of a server that the client speaks to, or None.
         cluster_python: interpreter on the cluster's machines, for jobs; None is the path of this one.
     """
@@ -56,6 +57,7 @@ class Environment(BaseSettings):
     address: str | None = None
     ledger: str | None = None
     sweeps_at_once: Annotated[int, Field(ge=1)] = 4
+    run_hours: Annotated[float, Field(gt=0)] = 24.0
     token: Annotated[str | None, Field(repr=False)] = None
     cluster_python: str | None = None
 

@@ -182,3 +182,13 @@ def test_a_worker_that_cannot_start_is_an_error_and_not_a_wait_without_end(ray_c
 def test_no_workers_no_attempts_and_no_width_are_refused(settings):
     with pytest.raises(ValueError, match="at least 1 each"):
         RayExecutor(**settings)
+
+
+def test_a_run_that_takes_too_long_is_ended_with_the_reason_and_the_others_go_on(ray_cluster):
+    """Whether or not it says anything meanwhile."""
+    with RayExecutor(n_workers=1, env={"PYTHONPATH": str(ROOT)}, seconds=2.0) as executor:
+        found = list(execute(executor, items_of(range(5)), works.two_never_ends))
+    (lost,) = [event for event in found if isinstance(event, Lost)]
+    assert (lost.run_key, lost.attempts) == ("run-2", 1)
+    assert lost.reason.startswith("it took more than 0.000556 hours, the most that a run may take here, and was ended")
+    assert values(found) == {f"run-{i}": i for i in (0, 1, 3, 4)}

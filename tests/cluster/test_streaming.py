@@ -2,11 +2,13 @@
 
 import threading
 
+from cluster.executor import InProcessExecutor
 from cluster.packing import Item
 from cluster.resources import Resources
 from cluster.streaming import GivenBack, Stream
 from cluster.work import Lost
 from models.events import START, Progress, Result, begun
+from tests.cluster import works
 
 
 def _items(n: int) -> list[Item]:
@@ -91,3 +93,13 @@ def test_a_group_that_is_asked_for_while_it_begins_is_given_back_as_a_whole():
     assert sorted(stream.give_back()) == ["run-1", "run-2"]
     go_on.set()
     assert _ends([*seen, *events]) == dict.fromkeys(("run-0", "run-1", "run-2"), GivenBack)
+
+
+def test_a_run_that_goes_on_too_long_is_told_so_when_it_says_something_and_the_others_go_on():
+    items = [Item(f"run-{i}", (f"run-{i}", i), "p", "none", 1.0, Resources()) for i in range(4)]
+    with InProcessExecutor(seconds=0.2) as executor:
+        found = list(executor.execute(items, works.two_goes_on, {"none": None}, {}))
+    ends = {event.run_key: event.value for event in found if isinstance(event, Result)}
+    reason = ends.pop("run-2")
+    assert ends == {"run-0": 0, "run-1": 1, "run-3": 3}
+    assert reason.startswith("it took more than") and "let BASIN_RUN_HOURS allow more" in reason

@@ -6,11 +6,12 @@ A payload is (run key, argument). Those that wait for a sign wait for a file tha
 import hashlib
 import os
 import signal
+import time
 from pathlib import Path
 
 import numpy as np
 
-from models.events import Checkpoint, Progress, Result, begun
+from models.events import Checkpoint, LateError, Progress, Result, begun
 from tests.waiting import wait_until
 
 
@@ -195,3 +196,26 @@ def one_waits(payloads, data, checkpoints, emit):
         if waits:
             wait_for(Path(folder) / "go")
         emit(Result(run_key, os.getpid()))
+
+
+def two_never_ends(payloads, data, checkpoints, emit):
+    """Says what it begins, and then nothing of the second."""
+    for run_key, number in payloads:
+        emit(begun(run_key))
+        if number == 2:
+            wait_until(lambda: False, 60)
+        emit(Result(run_key, number))
+
+
+def two_goes_on(payloads, data, checkpoints, emit):
+    """Says of the second for ever that it goes on; what befalls a run is its own result, as in `models.fit`."""
+    for run_key, number in payloads:
+        try:
+            emit(begun(run_key))
+            while number == 2:
+                time.sleep(0.01)
+                emit(Progress(run_key, "steps", 1, 2, {}))
+        except LateError as error:
+            emit(Result(run_key, str(error)))
+        else:
+            emit(Result(run_key, number))
