@@ -133,12 +133,14 @@ def posterior_result(
     )
 
 
-def black_box_result(run: Run, predict: Callable[[Part], Predictive], n_parameters: int) -> RunResult:
+def black_box_result(
+    run: Run, predict: Callable[[Part], Predictive], n_parameters: int, warnings: tuple[str, ...] = ()
+) -> RunResult:
     """Judge a black box: its predictions are all there is."""
     predictives: dict[PartName, Predictive] = {name: predict(getattr(run.split, name)) for name in PARTS}
     if reason := _not_finite(predictives):
         return diverged(run, n_parameters, reason, {})
-    return _result(run, predictives, n_parameters=n_parameters)
+    return _result(run, predictives, n_parameters=n_parameters, warnings=warnings)
 
 
 def diverged(run: Run, n_parameters: int, reason: str, curves: Mapping[str, np.ndarray]) -> RunResult:

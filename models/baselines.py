@@ -28,6 +28,8 @@ from models.spec import BoostedTrees, Learner, SupportVectors
 
 FLOOR = 1e-12
 _FOLDS = 5
+_MIN_LEAF = 20
+_NO_SPLIT = "no tree split its {} training rows, so that all rows are predicted alike: lower predictor.min_leaf"
 _MIN_SD = 1e-6
 _MIN_COUNT_MEAN = 1e-3
 _LOG_ALPHA = (-7.0, 14.0)
@@ -44,10 +46,12 @@ class BaselineFit(NamedTuple):
         n_parameters: numbers that were fitted: dual coefficients of support vectors, intercepts and calibration slopes
             of a support vector machine, leaf values of trees, and the one number of the distribution. What selects
             among them (support vectors themselves, split points) is not counted.
+        warnings: in plain words.
     """
 
     predict: Callable[[Part], Predictive]
     n_parameters: int
+    warnings: tuple[str, ...] = ()
 
 
 def fit_baseline(learner: Learner, split: Split, seed: int) -> BaselineFit:
@@ -59,11 +63,14 @@ def fit_baseline(learner: Learner, split: Split, seed: int) -> BaselineFit:
         DataError: a class with a single training row, on which an SVM's probabilities cannot be cross-fitted.
     """
     with threadpool_limits(1):
+        warnings = ()
         match learner.predictor:
             case SupportVectors() as settings:
                 function, n_parameters = _support_vectors(settings, split, seed)
             case BoostedTrees() as settings:
-                function, n_parameters = _boosted_trees(settings, split, seed)
+                function, n_parameters, n_trees = _boosted_trees(settings, split, seed)
+                if n_parameters == n_trees:
+                    warnings = (_NO_SPLIT.format(len(split.train.y)),)
             case other:
                 raise TypeError(f"{other.kind!r} is no baseline")
         build = {"classes": _classes, "real": _real, "count": _counts}[split.task]
@@ -73,7 +80,7 @@ def fit_baseline(learner: Learner, split: Split, seed: int) -> BaselineFit:
         with threadpool_limits(1):
             return predictive(part)
 
-    return BaselineFit(predict, n_parameters + (split.task != "classes"))
+    return BaselineFit(predict, n_parameters + (split.task != "classes"), warnings)
 
 
 # --- functions --------------------------------------------------------------------------------------------------------
@@ -109,13 +116,14 @@ def _support_vectors(settings: SupportVectors, split: Split, seed: int) -> tuple
     return lambda rows: factor * mean(rows), machine.dual_coef_.size + 2
 
 
-def _boosted_trees(settings: BoostedTrees, split: Split, seed: int) -> tuple[_Function, int]:
+def _boosted_trees(settings: BoostedTrees, split: Split, seed: int) -> tuple[_Function, int, int]:
+    """Their function, and the numbers of leaves and of trees."""
     train, validation = split.train, split.validation
     options = {
         "learning_rate": settings.learning_rate,
         "max_iter": settings.max_rounds,
         "max_leaf_nodes": settings.max_leaves,
-        "min_samples_leaf": settings.min_leaf,
+        "min_samples_leaf": settings.min_leaf or min(_MIN_LEAF, max(1, len(train.y) // 10)),
         "early_stopping": True,
         "random_state": seed,
     }
@@ -128,8 +136,8 @@ def _boosted_trees(settings: BoostedTrees, split: Split, seed: int) -> tuple[_Fu
         model = HistGradientBoostingRegressor(loss="squared_error" if split.task == "real" else "poisson", **options)
         model.fit(train.x, train.y, X_val=validation.x, y_val=validation.y)
         function = model.predict
-    leaves = sum(tree.get_n_leaf_nodes() for trees in model._predictors for tree in trees)
-    return function, leaves
+    leaves = [tree.get_n_leaf_nodes() for trees in model._predictors for tree in trees]
+    return function, sum(leaves), len(leaves)
 
 
 def _all_classes(probabilities: _Function, known: np.ndarray, n_classes: int) -> _Function:

@@ -10,4 +10,4 @@ def fit_baseline_run(run: Run) -> RunResult:
     """Fit a black box and judge it."""
     with run.clock.computing():
         found = fit_baseline(run.request.learner, run.split, run.library_seed)
-    return black_box_result(run, found.predict, found.n_parameters)
+    return black_box_result(run, found.predict, found.n_parameters, found.warnings)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from models import propriety
+from models import noise, propriety
 from models.assemble import diverged, point_result
 from models.inference import lbfgs
 from models.inference.optimise import CURVES, Data, Rates, State, Trainer, trainer
@@ -20,6 +20,8 @@ from models.spec import Cosine, Flat, Linear, Optimise, Plateau
 from models.train import Member, advance, finish, start
 
 FULL_BATCH = 2**31 - 1
+# Of a log sigma that the validation part decides: the sd that holds it, rounds at most, and a change that is none.
+HELD, ROUNDS, SETTLED = 1e-3, 30, 1e-2
 
 
 def fit_optimised(runs: Sequence[Run]) -> list[RunResult]:
@@ -78,7 +80,11 @@ def _point(run: Run, state: State) -> RunResult:
     if bool(fit.diverged):
         remedy = "lower the learning rate"
         return diverged(run, model.n_parameters, f"the loss was no longer finite in epoch {epochs}: {remedy}", curves)
-    return point_result(run, fit.theta, curves)
+    theta, warnings = fit.theta, ()
+    if (log_scale := noise.floored_log_scale(model, theta, run.split.validation)) is not None:
+        warnings = (noise.warning(float(model.extra(theta)[0]), log_scale),)
+        theta = theta.at[model.n_weights].set(log_scale)
+    return point_result(run, theta, curves, warnings)
 
 
 def curves_of(curves: Array | np.ndarray, epochs: int) -> dict[str, np.ndarray]:
@@ -94,18 +100,42 @@ def _fit_convex(run: Run) -> RunResult:
     with run.clock.computing():
         minimise = lbfgs.minimiser(model, max_steps=inference.epochs)
         centre = jnp.asarray(run.prior_centre)
-        found = minimise(run.start(run.keys.init), x, y, scales, jnp.asarray(inference.weight_decay), centre)
+        decay = jnp.asarray(inference.weight_decay)
+        found = minimise(run.start(run.keys.init), x, y, scales, decay, centre)
+        warnings = ()
+        if noise.floored_log_scale(model, found.theta, run.split.validation) is not None:
+            fitted = float(model.extra(found.theta)[0])
+            found = _with_unseen_noise(run, lambda held, at: minimise(at, x, y, scales.at[-1].set(HELD), decay, held))
+            warnings = (noise.warning(fitted, float(model.extra(found.theta)[0])),)
         steps = int(found.steps)
     losses = np.asarray(found.losses[:steps])
     curves = {"step": np.arange(1, steps + 1), "train_loss": losses}
     curves |= {name: np.full(steps, np.nan) for name in CURVES if name != "train_loss"}
     if not bool(jnp.all(jnp.isfinite(found.theta))):
         return diverged(run, model.n_parameters, "the loss was no longer finite: state a narrower prior", curves)
-    warnings = ()
     if not bool(found.converged):
         size = float(found.gradient_norm)
-        warnings = (f"L-BFGS stopped after {steps} steps with gradient norm {size:.1e}: not at the optimum",)
+        warnings += (f"L-BFGS stopped after {steps} steps with gradient norm {size:.1e}: not at the optimum",)
     return point_result(run, found.theta, curves, warnings, _no_estimate(run))
+
+
+def _with_unseen_noise(run: Run, minimise: Callable[[Array, Array], lbfgs.Optimum]) -> lbfgs.Optimum:
+    """The weights of largest log joint given log sigma, at the log sigma that the validation part has under them.
+
+    `minimise(centre, start)` holds log sigma at the centre's. Begun at the target's own scale, each weight held back as
+    the noise asks for, the two settle in a few rounds.
+    """
+    model = run.model
+    held = jnp.asarray(run.prior_centre)
+    found = minimise(held, held)
+    for _ in range(ROUNDS):
+        log_scale = noise.unseen_log_scale(model, found.theta, run.split.validation)
+        settled = abs(log_scale - float(held[-1])) < SETTLED
+        held = held.at[-1].set(log_scale)
+        found = minimise(held, found.theta.at[-1].set(log_scale))
+        if settled:
+            break
+    return found
 
 
 def _no_estimate(run: Run) -> str | None:

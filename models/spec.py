@@ -78,13 +78,16 @@ class SupportVectors(Settings):
 
 
 class BoostedTrees(Settings):
-    """Histogram gradient boosting of regression trees."""
+    """Histogram gradient boosting of regression trees.
+
+    `min_leaf` None is a tenth of the training rows, at most 20, so that small tables can be split at all.
+    """
 
     kind: Literal["boosted-trees"] = "boosted-trees"
     learning_rate: Positive = 0.1
     max_rounds: Annotated[int, Field(ge=1, le=100_000)] = 200
     max_leaves: Annotated[int, Field(ge=2, le=100_000)] = 31
-    min_leaf: Count = 20
+    min_leaf: Count | None = None
 
 
 Net = Linear | MLP | ConvNet
@@ -111,7 +114,7 @@ class Bernoulli(Settings):
 
 
 class Gaussian(Settings):
-    """Normal with one noise scale for all rows, learned as log sigma."""
+    """Normal with one noise scale for all rows, learned as log sigma; `models.noise` has the floor of an estimate's."""
 
     kind: Literal["gaussian"] = "gaussian"
 
@@ -159,7 +162,9 @@ class Normal(Settings):
     """Independent N(0, s^2) over weights.
 
     s = `scale` for constant scaling and `scale` / sqrt(fan-in) for fan-in; biases have `bias_scale`. The
-    likelihood's own parameters (log sigma, log alpha) have N(0, 1) on the standardised target.
+    likelihood's own parameters (log sigma, log alpha) have the scale 1. All are centred at the null
+    model (`models.null`), the last biases at its natural parameters, so that eta is as free on counts of millions as on
+    numbers about 0.
     """
 
     kind: Literal["normal"] = "normal"

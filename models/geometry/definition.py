@@ -33,7 +33,7 @@ class Point(NamedTuple):
     scales: Float[Array, " p"] | np.ndarray
     key: PRNGKeyArray
     initial: Float[Array, " p"] | None = None
-    centre: Array | np.ndarray | float = 0.0
+    centre: Array | np.ndarray = np.zeros(())
 
 
 class Estimate(NamedTuple):

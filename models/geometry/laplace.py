@@ -80,7 +80,7 @@ def _is_traced(point: Point) -> bool:
 
 @jax.jit
 def _penalised_fit(
-    landscape: Landscape, theta: Float[Array, " p"], widths: Float[Array, " p"], centre: Array | np.ndarray | float
+    landscape: Landscape, theta: Float[Array, " p"], widths: Float[Array, " p"], centre: Array | np.ndarray
 ) -> Float[Array, ""]:
     """Log p(y | x, theta) - 1/2 |(theta - centre) / s|^2 over the parameters that are not taken as known."""
     known = widths == 0

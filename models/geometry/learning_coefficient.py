@@ -224,7 +224,7 @@ def _prior_losses(
     landscape: Landscape,
     theta: Array,
     scales: Array,
-    centre: Array | np.ndarray | float,
+    centre: Array | np.ndarray,
     n_beta: Array,
     key: PRNGKeyArray,
     settings: Chains,

@@ -163,3 +163,15 @@ def test_parameters_are_counted(diabetes):
     assert fit_baseline(SVM, diabetes, 0).n_parameters == len(machine.support_) + 1 + 1
     one_round = TREES.model_copy(update={"predictor": BoostedTrees(max_rounds=1, max_leaves=4)})
     assert fit_baseline(one_round, diabetes, 0).n_parameters == 4 + 1
+
+
+def test_small_tables_are_split_and_what_no_tree_splits_is_said():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(60, 2))
+    split = split_of("real", x, np.sign(x[:, 0]) + 0.1 * rng.normal(size=60), (36, 12, 12))
+    trees = fit_baseline(TREES, split, 0)
+    assert trees.warnings == ()
+    assert np.mean((trees.predict(split.test).mean - split.test.y) ** 2) < 0.5
+    stated = TREES.model_copy(update={"predictor": BoostedTrees(min_leaf=20)})
+    (said,) = fit_baseline(stated, split, 0).warnings
+    assert said.startswith("no tree split its 36 training rows")

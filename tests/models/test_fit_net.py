@@ -1,10 +1,12 @@
 """Nets and linear predictors through `models.fit.fit`, against scikit-learn, SciPy and exact posteriors."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
 from sklearn.datasets import load_iris
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import BayesianRidge, LogisticRegression
 
 from models import tasks
 from models.build import model_of
@@ -25,6 +27,7 @@ from models.spec import (
     Normal,
     Optimise,
     Plateau,
+    StudentT,
 )
 from tests.models.conjugate import assert_draws_agree, exact_posterior
 from tests.models.runs import assert_same_bits, fit_all, request, table
@@ -233,3 +236,21 @@ def test_settings_that_share_a_program_get_the_same_one():
     assert program_of(model, base) is program_of(model, base.model_copy(update=scalars))
     assert program_of(model, base) is program_of(model, base.model_copy(update={"batch_size": FULL_BATCH}))
     assert program_of(model, base) is not program_of(model, base.model_copy(update={"batch_size": 8}))
+
+
+@pytest.mark.parametrize("likelihood", [Gaussian(), StudentT()], ids=["gaussian", "student-t"])
+def test_more_columns_than_rows_score_as_a_ridge_does(likelihood):
+    """36 training rows and 50 columns, of which five count; the maximum of the log joint is at sigma = e^-36."""
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(60, 50))
+    columns = tuple(f"x{j}" for j in range(50))
+    wide = replace(table("real"), numeric=x, names=columns, target=x[:, :5].sum(axis=1) + rng.normal(size=60))
+    dataset, (linear,) = sealed(wide), [LINEAR_MAP.model_copy(update={"likelihood": likelihood})]
+    (result,) = fit_all([request(linear, dataset)], dataset)
+    split = prepare(dataset, request(linear, dataset).partition)
+    ridge = BayesianRidge().fit(split.train.x, split.train.y)
+    mean, sd = ridge.predict(split.test.x, return_std=True)
+    expected = np.mean(stats.norm(mean, sd).logpdf(split.test.y)) - np.log(split.scale)
+    (score,) = [m.value for m in result.metrics if (m.part, m.metric) == ("test", "log_score")]
+    assert score > expected - 0.5
+    assert "that of the validation part" in result.warnings[0]
