@@ -140,11 +140,11 @@ def _intercept(likelihood: Likelihood, prior: Normal | Flat, eta: np.ndarray) ->
     """About the null model's natural parameters, or flat and started there."""
     if isinstance(likelihood, Categorical):
         # Bambi would take the start of one class's intercept for a scalar; logits are never far from 0.
-        centre, start = eta, {}
+        centre, flat = eta, bmb.Prior("Flat")
     else:
-        centre, start = float(eta[0]), {"initval": float(eta[0])}
+        centre, flat = float(eta[0]), bmb.Prior("Flat", initval=float(eta[0]))
     if isinstance(prior, Flat):
-        return bmb.Prior("Flat", **start)
+        return flat
     return bmb.Prior("Normal", mu=centre, sigma=float(prior.bias_scale))
 
 
