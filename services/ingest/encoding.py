@@ -9,6 +9,7 @@ from models.dataset import DataError
 _MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 _NAMES = {"utf-16": "UTF-16", "utf-16-le": "UTF-16", "utf-16-be": "UTF-16", "cp1252": "Windows-1252 (Latin-1)"}
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_DOS_END = re.compile(r"\x1a[\r\n]*\Z")
 _FOREIGN = re.compile(r"[^\W\d_]*[^\x00-\x7f][^\W\d_]*")
 
 
@@ -41,6 +42,7 @@ def decode(content: bytes, where: str, *, is_start: bool = False) -> Text:
                 f"{_line_of(content, error.start)}): write it anew, or correct that line"
             ) from None
         encoding, text = "cp1252", _western(content, where, error)
+    text = _DOS_END.sub("", text)
     if control := _CONTROL.search(text):
         what = "zero bytes" if control[0] == "\x00" else f"the control character {ord(control[0]):#04x}"
         raise DataError(f"{where} is no text: it holds {what}: save it as CSV in UTF-8")

@@ -108,7 +108,8 @@ def find_layout(text: str, where: str, separator: str | None, preferred: str) ->
         lines = text.split("\n", header.line)
         shown = listed([lines[record.line - 1].strip()[:60] for record in skipped], 3)
         notes.append(f"{_lines(len(skipped))} before the header, in line {header.line}, skipped: {shown}")
-    columns, empty, more = _columns(header, body, width, where)
+    quoted = text.split("\n", body[0].line)[body[0].line - 1].lstrip().startswith('"') if body else False
+    columns, empty, more = _columns(header, body, width, where, quoted)
     return Layout(found, header, width, columns, empty, (*notes, *more))
 
 
@@ -240,7 +241,7 @@ def _has_numbers(sample: list[Record], width: int) -> bool:
 
 
 def _columns(
-    header: Record, body: list[Record], width: int, where: str
+    header: Record, body: list[Record], width: int, where: str, quoted: bool
 ) -> tuple[dict[int, str], tuple[int, ...], list[str]]:
     """Names by position, the positions without a name or a value, and what to tell."""
     names = [field.strip() for field in header.fields]
@@ -254,9 +255,14 @@ def _columns(
         )
     empty = {at for at in range(width) if not any(r.fields[at].strip() for r in body if len(r.fields) == width)}
     if len(names) == width - 1 and width - 1 not in empty:
-        note = f"the header, in line {header.line}, has {width - 1} names for {width} fields: the first field was taken"
+        found = f"the header, in line {header.line}, has {width - 1} names for {width} fields"
+        if not _name_rows([record.fields for record in body if len(record.fields) == width], quoted):
+            raise DataError(
+                f"{where}: {found}: name every column, put quotation marks around text with the separator in it, or "
+                f"use another separator than the decimal mark"
+            )
         _check_repeated(names, header.line, where)
-        notes.append(f"{note} for a row's name, as R writes it, and left out")
+        notes.append(f"{found}: the first field was taken for a row's name, as R writes it, and left out")
         return dict(enumerate(names, start=1)), (), notes
     names += [""] * (width - len(names))
     # A separator at the end of each line, or a column that holds nothing at all.
@@ -271,6 +277,22 @@ def _columns(
         notes.append(f"fields without a name or a value were left out: number {numbers} of each line")
     _check_repeated(list(columns.values()), header.line, where)
     return columns, left_out, notes
+
+
+def _name_rows(rows: list[list[str]], quoted: bool) -> bool:
+    """Whether first fields are names of rows as R has them: all different; quoted, or beside plain numbers.
+
+    Else a decimal comma or text with a comma in it may have made one field two.
+    """
+    first = [row[0].strip() for row in rows]
+    if len(set(first)) < len(first) or not all(first):
+        return False
+    if quoted:
+        return True
+    others = [field.strip() for row in rows for field in row[1:]]
+    if all(name.isdigit() for name in first):
+        return any(is_number(field) and "." in field for field in others)
+    return not any(map(is_number, first)) and all(is_number(field) or field in ("", "NA") for field in others)
 
 
 def _check_header(names: list[str], line: int, where: str) -> list[str]:
