@@ -7,7 +7,7 @@ section 4; Watanabe 2013). At a regular minimum it is p/2, less what the localis
 eigenvalues h it is 1/2 sum n beta h / (n beta h + gamma). A minimum whose neighbourhood is degenerate has less.
 
 The expectation is over Markov chains that start at theta, and its standard error is their Monte Carlo error. Where the
-chains disagree there is no value.
+chains disagree, or a trajectory diverged, there is no value.
 """
 
 import math
@@ -30,6 +30,7 @@ from models.spec import Count, Positive, Settings
 
 MAX_R_HAT = 1.05
 MIN_ESS = 100.0
+PARTS = ("", "r_hat", "ess", "divergences")
 
 
 class Chains(Settings):
@@ -72,11 +73,13 @@ class LocalChains(Chains):
 
 
 def judged(trace: Trace, factor: float, baseline: float) -> Estimate:
-    """Factor times (mean of the trace - baseline), R-hat and effective sample size, with their standard errors.
+    """Factor times (mean of the trace - baseline), R-hat, effective sample size and divergences, with standard errors.
 
     R-hat is the worse of the trace's and of the squared distances' from the start: chains that have not come round a
     singular minimum agree about the loss long before they agree about how far they have strayed, and their mean is then
-    too low. The mean's error is sd / sqrt(ESS). Those of the diagnostics are by the jackknife over chains.
+    too low. Where trajectories diverged, the step was too long for a part of the space, such as the narrow neck of a
+    valley: all chains keep out of it alike, agree, and have a mean that is too low; so there is none (Betancourt 2017,
+    section 6.2). The mean's error is sd / sqrt(ESS). Those of the diagnostics are by the jackknife over chains.
     """
     values = np.asarray(trace.values, np.float64)[:, :, None]
     both = np.concatenate([values, np.asarray(trace.distances, np.float64)[:, :, None]], axis=2)
@@ -90,16 +93,19 @@ def judged(trace: Trace, factor: float, baseline: float) -> Estimate:
     with np.errstate(invalid="ignore"):
         without = np.stack([diagnose(np.delete(both, i, axis=0)) for i in range(chains)])
         errors = np.sqrt((chains - 1) * np.var(without, axis=0))
-    agree = r_hat <= MAX_R_HAT and ess >= MIN_ESS
+    divergences = int(np.sum(trace.divergences))
+    agree = r_hat <= MAX_R_HAT and ess >= MIN_ESS and divergences == 0
     mean = factor * (float(np.mean(values)) - baseline) if agree else math.nan
     return Estimate(
-        np.array([mean, r_hat, ess]), np.array([factor * mcse_mean(values)[0], *errors]), int(trace.n_gradients)
+        np.array([mean, r_hat, ess, divergences]),
+        np.array([factor * mcse_mean(values)[0], *errors, 0.0]),
+        int(trace.n_gradients),
     )
 
 
 def _parts(point: Point, settings: Settings) -> tuple[str, ...]:
     del point, settings
-    return ("", "r_hat", "ess")
+    return PARTS
 
 
 def _untraced(point: Point, settings: Settings) -> bool:

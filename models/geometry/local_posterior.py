@@ -18,6 +18,7 @@ Density = Callable[[Array], tuple[Array, Array]]
 
 TARGET_HMC = 0.8
 TARGET_MALA = 0.574  # optimal for MALA (Roberts and Rosenthal 1998)
+ASTRAY = 1000.0  # as in Stan
 FIRST_STEP = 0.1  # where every adaptation begins, in units of the metric
 
 
@@ -27,12 +28,15 @@ class Trace(NamedTuple):
     Attributes:
         values: (chains, draws) the traced number after warm-up.
         distances: (chains, draws) squared distance from the start, likewise.
+        divergences: (chains,) trajectories after warm-up whose energy went astray, by more than `ASTRAY` or to NaN: the
+            steps are too long for a part of the space, which the chain therefore does not enter.
         acceptance: mean acceptance probability after warm-up.
         n_gradients: of all chains together, warm-up included.
     """
 
     values: Float[Array, "chains draws"]
     distances: Float[Array, "chains draws"]
+    divergences: Int[Array, " chains"]
     acceptance: Float[Array, ""]
     n_gradients: Int[Array, ""]
 
@@ -106,7 +110,7 @@ def hamiltonian(
 
         return jax.lax.fori_loop(0, n, once, (state, momentum))
 
-    def transition(carry: tuple, each: tuple) -> tuple[tuple, tuple[Array, Array, Array]]:
+    def transition(carry: tuple, each: tuple) -> tuple[tuple, tuple[Array, Array, Array, Array]]:
         state, step, spread, metric = carry
         (adapts, collects, renews), n, i = each
         noise_key, accept_key = jax.random.split(jax.random.fold_in(momentum_key, i))
@@ -115,6 +119,7 @@ def hamiltonian(
         proposal, momentum = leapfrog(state, z / jnp.sqrt(metric), size, metric, n)
         kinetic = 0.5 * jnp.sum(metric * jnp.square(momentum) - jnp.square(z), axis=1)
         gain = proposal.log_density - state.log_density - kinetic
+        astray = ~(gain >= -ASTRAY)
         accept = jnp.where(jnp.isnan(gain), 0.0, jnp.exp(jnp.minimum(gain, 0.0)))
         taken = jax.random.uniform(accept_key, accept.shape, accept.dtype) < accept
         state = jax.tree.map(
@@ -125,13 +130,19 @@ def hamiltonian(
         spread = _choose(collects, _widened(spread, state.position), spread)
         metric = jnp.where(renews, _variances(spread), metric)
         step, spread = _choose(renews, (_fresh_step(start.dtype), _fresh_spread(start)), (step, spread))
-        return (state, step, spread, metric), (state.traced, _squared(state.position - start), jnp.mean(accept))
+        return (state, step, spread, metric), (state.traced, _squared(state.position - start), astray, jnp.mean(accept))
 
     begin = at(jnp.broadcast_to(start, (chains, start.size)))
     carry = (begin, _fresh_step(start.dtype), _fresh_spread(start), jnp.ones_like(start))
     each = (jax.tree.map(jnp.asarray, phase), n_steps, jnp.arange(warmup + draws))
-    _, (traced, apart, accept) = jax.lax.scan(transition, carry, each)
-    return Trace(traced[warmup:].T, apart[warmup:].T, jnp.mean(accept[warmup:]), chains * (1 + jnp.sum(n_steps)))
+    _, (traced, apart, astray, accept) = jax.lax.scan(transition, carry, each)
+    return Trace(
+        traced[warmup:].T,
+        apart[warmup:].T,
+        jnp.sum(astray[warmup:], axis=0),
+        jnp.mean(accept[warmup:]),
+        chains * (1 + jnp.sum(n_steps)),
+    )
 
 
 def langevin(
@@ -166,7 +177,8 @@ def langevin(
     u = jnp.broadcast_to(start, (chains, start.size))
     u, _ = jax.lax.scan(move, u, jnp.arange(warmup))
     _, (values, apart) = jax.lax.scan(draw, u, warmup + jnp.arange(draws))
-    return Trace(values.T, apart.T, jnp.ones((), start.dtype), jnp.asarray(chains * (warmup + draws)))
+    none = jnp.zeros(chains, jnp.int32)
+    return Trace(values.T, apart.T, none, jnp.ones((), start.dtype), jnp.asarray(chains * (warmup + draws)))
 
 
 def _squared(apart: Array) -> Float[Array, " chains"]:
