@@ -1,7 +1,6 @@
 """A learner as decoded YAML or JSON has it: read, or refused in the words of whoever wrote it."""
 
 import difflib
-import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any, get_args
 
@@ -70,7 +69,7 @@ def _explain(where: str, error: Any) -> str:
 
 def _named(loc: tuple[Any, ...]) -> Iterator[str]:
     """An error's place as a person wrote it: without the kinds that were chosen, and pydantic's names for types."""
-    for before, part in itertools.pairwise((None, *loc)):
+    for before, part in zip((None, *loc), loc, strict=False):
         chosen = before in _CHOICES and part in _CHOICES[before][1]
         if not chosen and (isinstance(part, int) or part.isidentifier()):
             yield shortened(str(part))

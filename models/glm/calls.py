@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from formulae.expr import Assign, Binary, Call, Grouping, Literal, QuotedName, Unary, Variable
+from formulae.expr import Assign, Binary, Call, Grouping, Literal, Unary, Variable
 from formulae.token import Token
 
 from models.record import SpecError, shortened
@@ -166,7 +166,7 @@ def _values(node: Any, uses: list[Use], *, own: bool) -> None:
             _values(node.expression, uses, own=own)
         case Literal(value=bool() | int() | float()) if type(node.value) is not bool:
             pass
-        case Literal() | QuotedName():
+        case Literal():
             raise SpecError(f"has {node.lexeme or node.value!r} among numbers")
         case Variable():
             uses.append(Use(plain(node), ("number",), own=own))

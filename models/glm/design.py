@@ -65,7 +65,8 @@ def design_of(formula: str, split: Split) -> tuple[str, formulae.matrices.Design
         data = frame(split, split.train)
         data[RESPONSE] = 0.0
         with quietly():
-            design = formulae.design_matrices(text, data, "error", Environment([NAMESPACE]))
+            namespace: Any = Environment([NAMESPACE])
+            design = formulae.design_matrices(text, data, "error", namespace)
         _check_terms(design)
     except (ValueError, TypeError, KeyError, IndexError, ArithmeticError, AttributeError) as error:
         reason = str(error) if isinstance(error, SpecError) else f"cannot be evaluated: {error}"

@@ -56,14 +56,14 @@ def checked_formula(learner: Learner, split: Split) -> tuple[str, DesignMatrices
             f"formula {shown(formula)} uses {name!r}, which is the name of a parameter of the {likelihood.kind} model: "
             "rename the column of that name"
         )
-    if isinstance(likelihood, Categorical) and design.group:
+    if isinstance(likelihood, Categorical):
         _check_groups_of_classes(formula, design)
     return text, design
 
 
 def _check_groups_of_classes(formula: str, design: DesignMatrices) -> None:
     """Bambi cannot build these."""
-    for term in design.group.terms.values():
+    for term in design.group.terms.values() if design.group else ():
         if np.ndim(term.expr.data) == 2 and np.shape(term.expr.data)[1] > 1:
             raise SpecError(
                 f"formula {shown(formula)} has the term {display(term.name)!r}, several columns whose effects differ "

@@ -113,6 +113,10 @@ def test_a_key_that_is_none_is_refused(client: httpx.Client, key: str):
     assert code(response) == (422, "invalid_request")
 
 
+def formula(text: str) -> dict[str, Any]:
+    return {"name": "glm", "predictor": {"kind": "formula", "formula": text}, "inference": {"method": "pymc"}}
+
+
 @pytest.mark.parametrize(
     ("stated", "words"),
     [
@@ -122,9 +126,13 @@ def test_a_key_that_is_none_is_refused(client: httpx.Client, key: str):
         ({"datasets": ["http://169.254.169.254/latest.csv"]}, "nothing is fetched"),
         ({"learners": ["/etc/passwd.yaml"]}, "there is no such file"),
         ({"split": 3}, "unknown key; did you mean 'splits'?"),
-        ({"splits": 10**9}, "a server accepts at most"),
+        ({"splits": 10**9}, "at most 20,000 configurations and 1,000,000 runs"),
         ({"name": "<b>"}, "expected letters, digits"),
         ({"vary": {"predictor.c": [1e999]}}, ""),
+        ({"learners": [formula("__import__('os')")]}, "cannot be read: Unexpected character: _"),
+        ({"learners": [formula('pd.io.common.os.system["x"]("touch PWNED")')]}, "has an index"),
+        ({"learners": [formula("x")], "vary": {"predictor.formula": ["os.system('x')"]}}, "calls 'os.system'"),
+        ({"learners": [formula("z")], "datasets": [{"data": "points.csv", "target": "y"}]}, "unknown column 'z'"),
     ],
 )
 def test_a_sweep_that_cannot_be_meant_is_refused_in_words(client: httpx.Client, stated: dict[str, Any], words: str):
