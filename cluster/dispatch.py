@@ -32,6 +32,8 @@ class Dispatch:
         patience: seconds to wait for a machine while nobody is at work.
         seconds: that a run may take.
         tell: told in a sentence what is waited for.
+        is_broken: whether the Ray of this process is about to end it.
+        restart: leaves that Ray, and starts another.
     """
 
     def __init__(
@@ -46,6 +48,8 @@ class Dispatch:
         patience: float,
         seconds: float,
         tell: Callable[[str], None],
+        is_broken: Callable[[], bool],
+        restart: Callable[[], None],
     ):
         self._pool = pool
         self._waiting = waiting
@@ -58,6 +62,8 @@ class Dispatch:
         self._patience = patience
         self._seconds = seconds
         self._tell = tell
+        self._is_broken = is_broken
+        self._restart = restart
         self._jobs = 0
         self._stall: _Stall | None = None
 
@@ -70,16 +76,40 @@ class Dispatch:
         """
         try:
             while True:
-                self._hand_out()
-                if not self._waiting and not self._busy():
-                    return
-                self._ask_back()
-                self._mind_stalling()
-                yield from self._end_late()
-                yield from self._serve()
+                if self._is_broken():
+                    yield from self._start_again()
+                try:
+                    self._hand_out()
+                    if not self._waiting and not self._busy():
+                        return
+                    self._ask_back()
+                    self._mind_stalling()
+                    yield from self._end_late()
+                    yield from self._serve()
+                except RayError:
+                    if not self._is_broken():
+                        raise
         finally:
             for actor in self._busy():
                 self._pool.end(actor)
+
+    def _start_again(self) -> Iterator[Lost]:
+        """Go on with another Ray: what was at work is done again from its last checkpoints.
+
+        Raises:
+            ClusterError: Ray does not start, or did so too often.
+        """
+        lost = []
+        for actor in self._busy():
+            job = self._pool.release(actor)
+            for event in self._again(actor, job, Death("Ray on its machine died", accident=True)):
+                self._note(event, job)
+                lost.append(event)
+        # Before that Ray is left: another one could not tell whose they are.
+        self._pool.forget()
+        self._refs.clear()
+        self._restart()
+        yield from lost
 
     def _busy(self) -> list[Actor]:
         return [actor for actor in self._pool.actors if actor.job]

@@ -254,6 +254,14 @@ class Pool:
         self.actors.remove(actor)
         ray.kill(actor.handle)
 
+    def forget(self) -> None:
+        """Have no actors any more: the Ray that they were of is gone."""
+        for actor in self.actors:
+            if actor.job:
+                self.release(actor)
+        self.actors.clear()
+        self._looked = -math.inf
+
     def close(self) -> None:
         """End all actors."""
         for actor in list(self.actors):

@@ -9,14 +9,16 @@ from typing import Any, Self
 import ray
 
 from cluster.dispatch import Dispatch
+from cluster.errors import ClusterError
 from cluster.executor import WIDTH, Arrays, Lost, Spent, Work
 from cluster.packing import Item, Waiting
 from cluster.pool import Pool
-from cluster.runtime import connect
+from cluster.runtime import connect, is_broken
 from models.events import Event
 
 logger = logging.getLogger(__name__)
 
+_MOST_RESTARTS = 3
 PATIENCE = 900.0  # seconds: a cloud takes minutes to bring a machine with a GPU
 
 
@@ -67,6 +69,8 @@ class RayExecutor:
         self._patience = patience
         self._seconds = seconds
         self._tell = tell
+        self._address = address
+        self._restarts = 0
         self._connected_here = not ray.is_initialized()
         alone = connect(address) if self._connected_here else False
         self._pool = Pool(math.inf if n_workers is None else n_workers, cache, env or {}, grows=not alone)
@@ -81,9 +85,32 @@ class RayExecutor:
             ValueError: a run key is that of another run, which has not ended, or an item's data is absent.
         """
         waiting = Waiting(items, self._width)
-        settings = {"budget": self._attempts, "patience": self._patience, "seconds": self._seconds}
-        dispatch = Dispatch(self._pool, waiting, work, data, checkpoints, tell=self._tell, **settings)
+        dispatch = Dispatch(
+            self._pool,
+            waiting,
+            work,
+            data,
+            checkpoints,
+            budget=self._attempts,
+            patience=self._patience,
+            seconds=self._seconds,
+            tell=self._tell,
+            is_broken=is_broken,
+            restart=self._restart,
+        )
         yield from dispatch.events()
+
+    def _restart(self) -> None:
+        """Start Ray anew after it died on this machine."""
+        self._restarts += 1
+        if self._restarts > _MOST_RESTARTS:
+            raise ClusterError(
+                f"Ray's own processes on this machine died {self._restarts} times: something ends them, or memory is "
+                "short; what is finished is kept, and --workers 0 does without Ray"
+            )
+        self._tell("Ray's own processes on this machine died: Ray is started again, and unfinished runs go on")
+        ray.shutdown()
+        connect(self._address)
 
     @property
     def spent(self) -> Spent:

@@ -13,6 +13,7 @@ from typing import Any
 
 import psutil
 import ray
+from ray._private import worker
 from ray._private.services import get_ray_address_from_environment
 from ray.exceptions import RayError
 
@@ -20,6 +21,7 @@ from cluster.errors import ClusterError
 
 PACKAGES = tuple(Path(__file__).resolve().parents[1] / name for name in ("models", "cluster", "services"))
 _TIMEOUT = 20.0
+_VITAL = ("gcs_server", "raylet")
 
 # For the environment of a cluster's head node. As Ray comes, it takes a quarter of a minute to find out that a machine
 # is dead; with these, some five seconds, and half a minute for one that does not answer, which may be busy only.
@@ -62,6 +64,14 @@ def connect(address: str | None = None, num_cpus: int | None = None, timeout: fl
             raise
         what = "Ray did not start on this machine" if address == "local" else f"no connection to Ray at {address!r}"
         raise ClusterError(f"{what}: {str(error).strip().splitlines()[0]}") from error
+
+
+def is_broken() -> bool:
+    """Whether a process died of the Ray that was started here; this one would be ended a quarter of a minute later."""
+    node: Any = worker._global_node
+    return node is not None and any(
+        each.process.poll() is not None for name in _VITAL for each in node.all_processes.get(name, ())
+    )
 
 
 def _start(**options: Any) -> None:

@@ -23,6 +23,26 @@ import ray
 assert not ray.is_initialized()
 """
 
+_BROKEN = """
+import os, signal, sys
+import ray
+from cluster.ray_executor import RayExecutor
+from models.events import Checkpoint
+from tests.cluster import works
+from tests.cluster.test_executor_contract import execute, items_of, values
+
+(folder,) = sys.argv[1:]
+events, told = [], []
+with RayExecutor(n_workers=1, env={"PYTHONPATH": os.getcwd()}, tell=told.append) as executor:
+    for event in execute(executor, items_of([folder]), works.count_up):
+        events.append(event)
+        if isinstance(event, Checkpoint) and not told:
+            (raylet,) = ray._private.worker._global_node.all_processes["raylet"]
+            os.kill(raylet.process.pid, signal.SIGKILL)
+            raylet.process.wait()
+print(values(events)["run-0"][0], len(told), told[0].startswith("Ray's own processes on this machine died"))
+"""
+
 _REMOTE = """
 import os, sys
 import ray
@@ -139,6 +159,11 @@ def test_a_process_without_a_token_is_told_to_set_one(monkeypatch, tmp_path):
 
 def test_ray_started_here_asks_for_a_token_stops_with_its_executor_and_prints_nothing(python):
     assert python(_LOCAL) == ""
+
+
+@pytest.mark.slow
+def test_ray_that_dies_under_the_command_is_said_to_and_started_again(python, tmp_path):
+    assert python(_BROKEN, str(tmp_path)).splitlines()[-1] == "5 1 True"
 
 
 @pytest.mark.slow
