@@ -14,6 +14,8 @@ Everything runs on one thread, so that equal seeds give equal bits.
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from scipy import optimize, stats
 from sklearn.calibration import CalibratedClassifierCV
@@ -22,6 +24,7 @@ from sklearn.model_selection import StratifiedKFold
 from sklearn.svm import SVC, SVR
 from threadpoolctl import threadpool_limits
 
+from models.counts import negative_binomial_log_mass
 from models.dataset import DataError, Part, Split
 from models.predictive import N_SAMPLES, Predictive
 from models.spec import BoostedTrees, Learner, SupportVectors
@@ -32,7 +35,7 @@ _MIN_LEAF = 20
 _NO_SPLIT = "no tree split its {} training rows, so that all rows are predicted alike: lower predictor.min_leaf"
 _MIN_SD = 1e-6
 _MIN_COUNT_MEAN = 1e-3
-_LOG_ALPHA = (-7.0, 14.0)
+_LOG_ALPHA = (-7.0, 30.0)
 
 # (n, d) inputs to (n,) means on the split's scale, or to (n, K) probabilities.
 _Function = Callable[[np.ndarray], np.ndarray]
@@ -185,7 +188,7 @@ def _counts(function: _Function, split: Split, seed: int) -> Callable[[Part], Pr
     y, mean = split.validation.y, function(split.validation.x)
 
     def loss(log_alpha: float) -> float:
-        return -float(np.mean(_negative_binomial(mean, np.exp(log_alpha)).logpmf(y)))
+        return -float(np.mean(_log_mass(y, mean, log_alpha)))
 
     found: Any = optimize.minimize_scalar(loss, bounds=_LOG_ALPHA, method="bounded")
     alpha = float(np.exp(found.x))
@@ -194,10 +197,12 @@ def _counts(function: _Function, split: Split, seed: int) -> Callable[[Part], Pr
         mean = function(part.x)
         rng = np.random.default_rng(seed)
         samples = rng.negative_binomial(alpha, (alpha / (alpha + mean))[:, None], (len(mean), N_SAMPLES))
-        return Predictive(_negative_binomial(mean, alpha).logpmf(part.y), mean=mean, samples=samples.astype(float))
+        return Predictive(_log_mass(part.y, mean, np.log(alpha)), mean=mean, samples=samples.astype(float))
 
     return predict
 
 
-def _negative_binomial(mean: np.ndarray, alpha: float) -> Any:
-    return stats.nbinom(alpha, alpha / (alpha + mean))
+def _log_mass(y: np.ndarray, mean: np.ndarray, log_alpha: float) -> np.ndarray:
+    """(n,) negative binomial log masses; SciPy's cancel where alpha is large."""
+    with jax.enable_x64(True):
+        return np.asarray(negative_binomial_log_mass(jnp.asarray(y), jnp.log(mean), jnp.asarray(log_alpha)))

@@ -175,3 +175,15 @@ def test_small_tables_are_split_and_what_no_tree_splits_is_said():
     stated = TREES.model_copy(update={"predictor": BoostedTrees(min_leaf=20)})
     (said,) = fit_baseline(stated, split, 0).warnings
     assert said.startswith("no tree split its 36 training rows")
+
+
+def test_large_counts_that_are_poisson_are_given_no_more_spread():
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 2, (600, 1)).astype(float)
+    y = rng.poisson(np.where(x[:, 0] > 0, 4e6, 1e6))
+    split = split_of("count", x, y, (300, 150, 150))
+    trees = TREES.model_copy(update={"predictor": BoostedTrees(max_rounds=200)})
+    got = fit_baseline(trees, split, 0).predict(split.test)
+    best = stats.poisson(np.where(split.test.x[:, 0] > 0, 4e6, 1e6)).logpmf(split.test.y)
+    assert np.mean(got.log_density) > np.mean(best) - 0.5
+    assert np.all(np.isfinite(got.samples))
