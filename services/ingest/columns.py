@@ -8,7 +8,7 @@ import polars as pl
 
 from models.dataset import DataError, listed
 from services.ingest.codes import too_large, why_code
-from services.ingest.dates import look_like_dates, read_dates
+from services.ingest.dates import are_compact, look_like_dates, read_dates
 from services.ingest.marks import mark_note, unmarked, unmarked_numbers
 from services.ingest.numbers import Numbers, decimal_of, read_numbers
 from services.ingest.reading import UNSTATED, Reading
@@ -85,7 +85,8 @@ def _typed_numbers(column: pl.Series, reading: Reading, stated: str | None) -> C
         return Column(name, values, "text", () if stated else (note,))
     if stated == "date":
         return _stated_text(column.cast(pl.String), reading, stated)
-    return Column(name, unmarked_numbers(column.cast(pl.Float64), reading.missing), "number")
+    words = _compact_words(column.cast(pl.String)) if column.dtype.is_integer() else ()
+    return Column(name, unmarked_numbers(column.cast(pl.Float64), reading.missing), "number", words)
 
 
 def _stated_text(text: pl.Series, reading: Reading, stated: str) -> Column:
@@ -135,15 +136,21 @@ def _typed_text(text: pl.Series, reading: Reading, typeless: bool) -> Column:
     numbers = read_numbers(text, reading.decimal)
     unread = int(numbers.unread.sum())
     if not unread:
-        return Column(name, numbers.values, "number", _number_words(numbers, not typeless))
+        words = _number_words(numbers, not typeless)
+        return Column(name, numbers.values, "number", (*words, *_compact_words(text)))
     if unread < present.sum() / 2:
         how = f" written with {numbers.written}" if numbers.written else ""
         raise DataError(
             f"column {name!r} holds numbers{how}, but text in {_examples(text, numbers.unread)}: write numbers alike "
             f"there, leave the cells empty or give --missing if they are missing, or state --types {name}=text"
         )
+    if numbers.units:
+        units = f"numbers with different units ({listed(unit or 'none' for unit in numbers.units)})"
+        if text.n_unique() > MAX_LEVELS:
+            raise DataError(f"column {name!r} holds {units}: write one unit, or state --types {name}=text")
+        return Column(name, text, "text", (f"{units}, so read as text",))
     read = int(present.sum()) - unread
-    note = f"numbers in {read} of {present.sum()} rows, but other text in most, so all read as text"
+    note = f"numbers in {read} of {present.sum()} rows, but other text in the others, so all read as text"
     return Column(name, text, "text", (note,) if read else ())
 
 
@@ -156,6 +163,10 @@ def _number_words(numbers: Numbers, stored_as_text: bool) -> tuple[str, ...]:
     if numbers.doubt:
         words.append(numbers.doubt)
     return tuple(words)
+
+
+def _compact_words(text: pl.Series) -> tuple[str, ...]:
+    return ("looks like dates such as 20190531, but read as numbers: --types COLUMN=date",) if are_compact(text) else ()
 
 
 def _date_words(written: str, doubt: str) -> tuple[str, ...]:

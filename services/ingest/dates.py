@@ -45,6 +45,14 @@ def look_like_dates(text: pl.Series) -> pl.Series:
     return text.str.contains(_LOOKS).fill_null(False)
 
 
+def are_compact(text: pl.Series) -> bool:
+    """Whether all cells are days such as 20190531, of 1900 to 2099, and there are three or more of them."""
+    cells = text.drop_nulls().unique()
+    if len(cells) < 3 or not cells.str.contains(r"^(19|20)\d{6}$").all():
+        return False
+    return not cells.str.to_date(_COMPACT, strict=False).has_nulls()
+
+
 def read_dates(text: pl.Series, compact: bool = False) -> Dates | None:
     """Read stripped text as dates by the one layout that most cells have; None where hardly any looks like one.
 

@@ -48,12 +48,16 @@ _COMMA: tuple[Convention, ...] = tuple(Convention(thousands, ",") for thousands 
 
 
 class Numbers(NamedTuple):
-    """A column's numbers: Float64, null where the cell is missing or `unread`; how they are written, in words."""
+    """A column's numbers: Float64, null where the cell is missing or `unread`; how they are written, in words.
+
+    `units`: the currencies and units, where all cells are numbers, but with more than one of these ("" for none).
+    """
 
     values: pl.Series
     unread: pl.Series
     written: str
     doubt: str = ""
+    units: tuple[str, ...] = ()
 
 
 def read_numbers(text: pl.Series, decimal: Decimal | None) -> Numbers:
@@ -83,11 +87,13 @@ def read_numbers(text: pl.Series, decimal: Decimal | None) -> Numbers:
     # Infinity has no digits, and is refused where it counts.
     endless = plain.set(plain.is_finite(), None)
     values = pl.select(pl.coalesce(values, endless)).to_series()
+    found = affixes.unique(maintain_order=True).to_list()
     return Numbers(
         values.alias(text.name),
         (values.is_null() & text.is_not_null()).alias(text.name),
         _words(digits, convention, affix, parts["bracketed"].any()),
         doubt,
+        tuple(found) if len(found) > 1 and len(affixes) == text.count() else (),
     )
 
 

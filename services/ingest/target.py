@@ -14,6 +14,8 @@ from services.ingest.reading import UNSTATED, Reading
 MAX_CLASSES = 100
 MAX_INFERRED_CLASSES = 20
 MIN_CLASS_ROWS = 5
+# Squares of smaller numbers are 0.
+SMALLEST = 1e-150
 
 
 class Target(NamedTuple):
@@ -69,6 +71,8 @@ def read_target(
         _check_possible(task, found, values)
         notes.append(f"task {task!r}, stated rather than inferred")
     task = task or inferred
+    if task == "real" and np.ptp(values.to_numpy()) < SMALLEST:
+        notes.append(f"target {name!r} varies by less than {SMALLEST:g}, so its squared errors vanish: multiply it")
     if task != "classes":
         dtype = np.int64 if task == "count" else np.float64
         return Target(name, task, values.to_numpy().astype(dtype), (), present, tuple(notes))
@@ -95,8 +99,8 @@ def _infer(column: Column, values: pl.Series) -> tuple[Task, str]:
         return "real", "the target holds numbers that are not whole (or beyond 2^53)"
     distinct, n = values.n_unique(), len(values)
     few = distinct <= MAX_INFERRED_CLASSES and distinct**2 <= n
-    if few and _thins_out(values.to_numpy()):
-        return "count", f"the target holds whole numbers from 0 up that thin out, {distinct} different ones in {n} rows"
+    if few and (how := _thins_out(values.to_numpy())):
+        return "count", f"the target holds whole numbers from 0 up, {distinct} different ones in {n} rows, {how}"
     if few:
         return "classes", f"the target holds whole numbers, only {distinct} different ones in {n} rows"
     if values.min() >= 0:  # pyright: ignore[reportOperatorIssue]
@@ -109,8 +113,8 @@ def _whole(values: pl.Series) -> pl.Series:
     return (values == values.floor()) & (values.abs() <= 2**53)
 
 
-def _thins_out(values: np.ndarray) -> bool:
-    """Whether whole numbers are distributed as counts rather than as the codes of classes.
+def _thins_out(values: np.ndarray) -> str:
+    """How whole numbers are distributed as counts rather than as the codes of classes, in words; "" where they are not.
 
     They are where there are four or more, none negative, and either some have too few rows for a class, or they are
     0, 1, 2, ... with the peak at 0 or 1, the last of them under a tenth as frequent. Frequencies may rise again after
@@ -118,13 +122,14 @@ def _thins_out(values: np.ndarray) -> bool:
     """
     found, counts = np.unique(values, return_counts=True)
     if len(found) < 4 or found[0] < 0:
-        return False
+        return ""
     if counts.min() < MIN_CLASS_ROWS:
-        return True
+        return f"some with fewer than {MIN_CLASS_ROWS} rows, as counts have"
     peak = int(counts.argmax())
     tail = counts[peak:]
     falls = bool(np.all(np.diff(tail) <= 2 * np.sqrt(tail[:-1]))) and counts[-1] < counts[peak] / 10
-    return peak <= 1 and falls and np.array_equal(found, np.arange(len(found)))
+    thins = peak <= 1 and falls and np.array_equal(found, np.arange(len(found)))
+    return "the higher the rarer, as counts are" if thins else ""
 
 
 def _check_possible(task: Task, column: Column, values: pl.Series) -> None:

@@ -144,6 +144,7 @@ def test_numbers_of_any_size_are_copies_only_where_they_are(size, recwarn):
     frame = pl.DataFrame({"x": X, "copy": 3 * Y, "y": Y * size})
     assert read(frame).names == ("x",)
     assert read(frame.with_columns(y=RNG.standard_normal(N) * size)).names == ("x", "copy")
+    assert has_note(read(frame), "squared errors vanish: multiply it") == (size < 1)
     assert not recwarn.list
 
 
@@ -210,6 +211,16 @@ def test_dates_and_numbers_that_cannot_be_read_are_said_to_be():
     assert has_note(dataset, "'some': numbers in 20 of 60 rows")
     for cells in (["2019-05", "2019-06"], ["08:30", "9:15"], ["2019Q1", "2019Q2"]):
         assert has_note(read(table(when=np.resize(cells, N))), "'when': looks like dates or times that cannot be read")
+
+
+def test_different_units_are_refused_or_text_and_compact_dates_are_asked_about():
+    few = read(table(c=np.resize(["1 bed", "2 beds"], N)))
+    assert list(few.factors) == ["c"]
+    assert has_note(few, "'c': numbers with different units ('bed', 'beds')")
+    message = refused(table(c=[f"{k}.5 {'kg' if k % 2 else 'lb'}" for k in range(N)]))
+    assert "column 'c' holds numbers with different units ('lb', 'kg'): write one unit" in message
+    for cells in (["20190530", "20190601", "20191224"], [20190530, 20190601, 20191224]):
+        assert has_note(read(table(c=np.resize(cells, N)).cast({"c": pl.Int64})), "'c': looks like dates such as 2019")
 
 
 def test_repeated_rows_are_counted_in_what_is_used():
