@@ -38,7 +38,8 @@ class Chains(Settings):
 
     Attributes:
         sampler: "hmc", or "mala", which is HMC with one leapfrog step: cheaper, but its error can be understated
-            where valleys are degenerate and their walls steep, such as x^4's (Roberts and Tweedie 1996).
+            where valleys are degenerate and their walls steep, such as x^4's (Roberts and Tweedie 1996), and one step
+            seldom diverges where it is too long.
         chains: at least 2, or nothing could disagree.
         draws: of each chain after `warmup`.
         max_leapfrog: a transition of HMC takes 1 to so many leapfrog steps, each a gradient over all rows.
