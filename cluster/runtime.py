@@ -2,12 +2,14 @@
 
 import logging
 import os
+import signal
 import socket
 import subprocess
 import sys
+import threading
 import warnings
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -52,18 +54,35 @@ def connect(address: str | None = None, num_cpus: int | None = None, timeout: fl
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
         if address == "local":
-            _start(num_cpus=num_cpus, include_dashboard=False, **quiet)
+            with _terminable():
+                _start(num_cpus=num_cpus, include_dashboard=False, **quiet)
             return True
         if address == "auto":
             address = _running()
         _check_reachable(address, timeout)
-        ray.init(address=address, runtime_env={"py_modules": [str(package) for package in PACKAGES]}, **quiet)
+        with _terminable():
+            ray.init(address=address, runtime_env={"py_modules": [str(package) for package in PACKAGES]}, **quiet)
         return False
     except (RayError, OSError, RuntimeError, ValueError) as error:
         if isinstance(error, ClusterError):
             raise
         what = "Ray did not start on this machine" if address == "local" else f"no connection to Ray at {address!r}"
         raise ClusterError(f"{what}: {str(error).strip().splitlines()[0]}") from error
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Keep what SIGTERM does in this process: Ray has it end without a word, from the middle of its start on."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    except SystemExit:
+        raise KeyboardInterrupt from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def is_broken() -> bool:

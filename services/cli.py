@@ -26,6 +26,7 @@ from services.commands import (
     token,
 )
 from services.errors import ServiceError
+from services.interrupts import terminable
 
 app = typer.Typer(
     name="basin",
@@ -80,7 +81,8 @@ def main() -> None:
         os.environ["RUST_BACKTRACE"] = "0"  # polars prints where it failed, whoever catches that
     try:
         # Typer returns the status of an exit, 130 after Ctrl-C, and else what the command returned.
-        status = app(arguments, prog_name="basin", standalone_mode=False)
+        with terminable():
+            status = app(arguments, prog_name="basin", standalone_mode=False)
     except typer.Abort as aborted:
         _end(str(aborted) or "interrupted", 130)
     except Exception as error:

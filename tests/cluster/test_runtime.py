@@ -1,3 +1,5 @@
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -135,6 +137,19 @@ def test_a_start_that_takes_too_long_is_tried_once_more_and_what_it_left_is_ende
         with pytest.raises(ClusterError, match=r"Ray did not start on this machine in time, twice: .* --workers 0"):
             connect()
     assert all(child.wait(20) for child in left)
+
+
+def test_sigterm_while_ray_starts_is_an_interrupt_and_does_afterwards_what_it_did(monkeypatch):
+    def init(**options):
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(number))
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr("ray.init", init)
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt):
+        connect()
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_what_listens_but_is_not_ray_is_given_up_on():
