@@ -91,7 +91,8 @@ def reading(decimal: str | None, separator: str | None, missing: list[str] | Non
         return Reading.model_validate(stated)
     except ValidationError as error:
         first = error.errors()[0]
-        raise ServiceError(f"--{first['loc'][0]} {first['input']!r}: {first['msg']}") from None
+        said = first["msg"].removeprefix("Value error, ")
+        raise ServiceError(f"--{first['loc'][0]} {first['input']!r}: {said}") from None
 
 
 def listed(text: str | None) -> list[str]:

@@ -207,6 +207,8 @@ def _agreement(sample: list[Record], separator: str) -> float:
         return 0.0
     # A record that one more or less would suit is R's header, or ends in a separator.
     agreeing = [record for record in sample if len(record.fields) == width]
+    if separator == " " and len(agreeing) < 0.9 * len(sample):
+        return 0.0  # prose
     fields = [field for record in agreeing for field in record.fields]
     others = [each for each in (*_SEPARATORS, "  ") if each != separator]
     plain = sum(is_number(field) or not any(other in field.strip() for other in others) for field in fields)

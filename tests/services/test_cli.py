@@ -175,6 +175,25 @@ def test_a_dataset_is_shown_with_shape_target_missing_licence_and_source(command
         assert words in shown
 
 
+def test_what_is_stated_of_a_file_holds_and_what_cannot_be_is_refused(command, tmp_path):
+    rows = [f"{k % 7},5:{k * k},25:00{k % 3}:{'none' if k % 10 == 0 else k % 4}" for k in range(40)]
+    (tmp_path / "odd.txt").write_text("\n".join(["a:y:zip:b", *rows]))
+    stated = ("--separator", ":", "--decimal", ",", "--missing", "none", "--types", "zip=text")
+    shown = command("data", "show", "odd.txt", "--target", "y", *stated).out
+    for words in ("separated by ':'", "zip", "b: 4", "3 of 3 columns used"):
+        assert words in shown
+    for option, value, words in (
+        ("--decimal", "x", "expected '.' or ','"),
+        ("--separator", "ab", "expected one character"),
+        ("--types", "zip=code", "'number', 'text' or 'date'"),
+        ("--types", "zip", "expected COLUMN=KIND"),
+        ("--types", "zap=text", "'zip'"),
+    ):
+        ended = command("data", "show", "odd.txt", "--target", "y", "--separator", ":", option, value)
+        assert (ended.status, option in ended.err or "zap" in ended.err) == (2, True)
+        assert words.split("expected ")[-1] in ended.err
+
+
 def test_results_are_filtered_selected_and_written_in_each_format(command):
     command("compare", "iris", *CHEAP)
     asked = ("results", "runs", "--where", "learner=svm", "--select", "learner,split,status", "--sort", "-split")
