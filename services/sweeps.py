@@ -293,13 +293,17 @@ def check_size(sweep: Sweep, learners: Sequence[Learner], who: str = "Basin") ->
     """
     configurations = sum(combinations(learner, sweep.vary, sweep.drawn) for learner in learners) * len(sweep.datasets)
     runs = configurations * sweep.n_splits * sweep.n_seeds
-    if configurations > MAX_CONFIGURATIONS or runs > MAX_RUNS:
-        splits, seeds = _counted(sweep.n_splits, "split"), _counted(sweep.n_seeds, "seed")
-        raise SpecError(
-            f"sweep {sweep.name!r} may have {_counted(configurations, 'configuration')}, each on {splits} with "
-            f"{seeds}: that is {runs:,} runs, and {who} plans at most {MAX_CONFIGURATIONS:,} configurations and "
-            f"{MAX_RUNS:,} runs. Ask for fewer splits, seeds or values, or make several sweeps of it"
-        )
+    if configurations > MAX_CONFIGURATIONS:
+        most = f"plans at most {MAX_CONFIGURATIONS:,} configurations: vary less"
+    elif runs > MAX_RUNS:
+        most = f"accepts at most {MAX_RUNS:,} runs: ask for fewer splits, seeds or values"
+    else:
+        return
+    splits, seeds = _counted(sweep.n_splits, "split"), _counted(sweep.n_seeds, "seed")
+    raise SpecError(
+        f"sweep {sweep.name!r} may have {_counted(configurations, 'configuration')}, each on {splits} with {seeds}: "
+        f"that is {runs:,} runs, and {who} {most}, or make several sweeps of it"
+    )
 
 
 def _counted(count: int, what: str) -> str:

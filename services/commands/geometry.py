@@ -232,6 +232,8 @@ def _entry(text: str) -> dict[str, Any]:
         key, equals, value = pair.partition("=")
         if not equals:
             raise typer.BadParameter(f"{pair!r}: expected a setting as in {name}:key=value", param_hint="--measures")
+        if key.strip() in entry:
+            raise typer.BadParameter(f"{pair!r}: {name} has this setting already: keep one", param_hint="--measures")
         entry[key.strip()] = _value(value.strip())
     return {**entry, "measure": name.strip()}
 

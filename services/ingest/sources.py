@@ -194,6 +194,8 @@ def _arguments(kind: str, generator: Callable[..., tasks.SyntheticTask], text: s
         key, _, value = item.partition("=")
         if key not in parameters:
             raise DataError(f"{kind} has no parameter {key!r}: it has {listed(parameters, 10)}, as in {kind}:n=300")
+        if key in arguments:
+            raise DataError(f"{kind}:{text} has {key!r} twice: keep one of them")
         wanted = type(parameters[key].default)
         try:
             arguments[key] = wanted(value)

@@ -290,6 +290,5 @@ def test_more_runs_than_are_planned_are_refused_before_they_are_made(stated, wor
     with pytest.raises(SpecError) as refused:
         settle(parse_sweep(SMALL | stated))
     assert time.process_time() - start < 1
-    assert words in str(refused.value) and "Basin plans at most 20,000 configurations and 1,000,000" in str(
-        refused.value
-    )
+    assert words in str(refused.value)
+    assert re.search("Basin (plans at most 20,000 configurations|accepts at most 1,000,000 runs): ", str(refused.value))

@@ -128,6 +128,9 @@ def formula(text: str) -> dict[str, Any]:
         ({"split": 3}, "unknown key; did you mean 'splits'?"),
         ({"splits": 10**9}, "at most 20,000 configurations and 1,000,000 runs"),
         ({"name": "<b>"}, "expected letters, digits"),
+        ({"seeds": True}, "sweep.seeds: expected a number, and this is yes, on or true"),
+        ({"seeds": 100_000_000}, "that is 200,000,000 runs"),
+        ({"datasets": [{"data": "points.csv", "target": False}]}, "expected text"),
         ({"vary": {"predictor.c": [1e999]}}, ""),
         ({"learners": [formula("__import__('os')")]}, "cannot be read: Unexpected character: _"),
         ({"learners": [formula('pd.io.common.os.system["x"]("touch PWNED")')]}, "has an index"),
@@ -141,6 +144,16 @@ def test_a_sweep_that_cannot_be_meant_is_refused_in_words(client: httpx.Client, 
     assert response.status_code == 422, response.text
     assert response.json()["error"]["code"] in ("invalid_sweep", "invalid_request")
     assert words in response.json()["error"]["message"]
+    assert client.get(f"{SWEEPS}/wrong").status_code == 404
+
+
+def test_a_key_that_is_there_twice_is_refused_with_its_line(client: httpx.Client):
+    sweep = b'{"name": "wrong", "datasets": ["iris"], "learners": ["svm"],\n "datasets": ["wine"]}'
+    for path, body in ((SWEEPS, sweep), ("/api/v1/schedules", b'{"cron": "0 2 * * *", "sweep": ' + sweep + b"}")):
+        response = client.post(path, content=body, headers={"Content-Type": "application/json"})
+        assert code(response) == (422, "invalid_request")
+        told = 'line 2 of the body has the key "datasets" again: keep one of them'
+        assert response.json()["error"]["message"] == told
     assert client.get(f"{SWEEPS}/wrong").status_code == 404
 
 

@@ -41,7 +41,7 @@ def test_faults_have_their_paths() -> None:
         ("name: a\nname: b\n", "line 2, column 1", "the key 'name' is there twice"),
         ("name: a\nsplits: yes\ndatasets: [iris]\n", "splits", "expected a number, and this is yes"),
         ("name: a\ndatasets: [{data: iris, target: no}]\n", "datasets.0.target", "put it in quotation marks"),
-        ("name: a\ndatasets: [iris]\nseeds: 100000000\n", "", "a server plans at most"),
+        ("name: a\ndatasets: [iris]\nseeds: 100000000\n", "", "a server accepts at most 1,000,000 runs"),
         ("[" + "[]," * 80_000 + "]", "", "more than 15,000 values"),
         ("[" + "[]," * 12_000 + "]", "", "at most 10,000 values"),
         ("#" * (LARGEST + 1), "", "are taken"),
