@@ -71,3 +71,13 @@ def test_numbers_that_are_not_finite_end_the_search_unconverged():
     found = minimise(FLAT, x=np.where(X > 2, np.nan, X))
     assert int(found.steps) < 5
     assert not bool(found.converged)
+
+
+def test_counts_of_millions_converge():
+    model = build(lambda key: LinearNet(3, 1, key), likelihoods.poisson())
+    y = RNG.poisson(np.exp(np.log(1e7) + X @ np.array([0.5, -0.3, 0.1])))
+    start = jnp.array([0.0, 0.0, 0.0, np.log(y.mean())])
+    found = minimiser(model, max_steps=500)(start, jnp.asarray(X), jnp.asarray(y), jnp.full(4, jnp.inf), jnp.zeros(()))
+    assert bool(found.converged)
+    score = DESIGN.T @ (y - np.exp(DESIGN @ np.asarray(found.theta)))
+    np.testing.assert_array_less(np.abs(score), 1.0)  # of 40 rows of 10^7, each known to its root
