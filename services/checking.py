@@ -1,6 +1,7 @@
 """What is wrong with a store: archives, tables, sweeps and leftovers, looked at without changing anything."""
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import batched
 from typing import Literal
@@ -9,7 +10,7 @@ import polars as pl
 
 from models.spec import Settings
 from services import bundles, measurements, sweep_files, table_files, tables
-from services.archive import DamagedError, names
+from services.archive import DamagedError, names, unpack_arrays
 from services.digests import DIGESTS, added, digests
 from services.mending import BATCH, read_all
 from services.rows import stacked
@@ -26,11 +27,14 @@ Kind = Literal[
     "rows changed",
     "rows of nothing stored",
     "sweep damaged",
+    "checkpoint damaged",
     "leftover",
 ]
 
 REBUILD = "basin store rebuild"
 NEXT_COMMAND = "the next command that writes to the store mends it, unless one is at work now"
+
+START_OVER = "nothing: its run starts over when it is fitted"
 
 
 class Problem(Settings):
@@ -66,6 +70,7 @@ def check(storage: Storage) -> list[Problem]:
     wanted = pl.concat(expected).filter(pl.col("table").is_in(list(readable)))
     problems += _compare(wanted, found, names(storage, bundles.FOLDER) | names(storage, measurements.FOLDER))
     problems += _check_sweeps(storage)
+    problems += _check_checkpoints(storage)
     problems += _leftovers(storage, stored[bundles.FOLDER])
     return problems
 
@@ -129,6 +134,16 @@ def _check_sweeps(storage: Storage) -> Iterator[Problem]:
             yield Problem(kind="sweep damaged", name=storage.where(sweep_files.FOLDER, name), remedy=sweep_files.REMEDY)
         except FileNotFoundError:  # removed meanwhile
             continue
+
+
+def _check_checkpoints(storage: Storage) -> Iterator[Problem]:
+    """Checkpoints that are not as they were written."""
+    for name in storage.names("checkpoints"):
+        with suppress(FileNotFoundError):  # its run has ended
+            try:
+                unpack_arrays(storage.read("checkpoints", name), name)
+            except (DamagedError, ValueError):
+                yield Problem(kind="checkpoint damaged", name=storage.where("checkpoints", name), remedy=START_OVER)
 
 
 def _leftovers(storage: Storage, stored: set[str]) -> Iterator[Problem]:

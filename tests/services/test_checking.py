@@ -11,8 +11,8 @@ import pytest
 from deltalake import write_deltalake
 
 from services import bundles, commits, tables
-from services.archive import DamagedError, object_name
-from services.checking import NEXT_COMMAND, REBUILD, check
+from services.archive import DamagedError, object_name, pack_arrays
+from services.checking import NEXT_COMMAND, REBUILD, START_OVER, check
 from services.rows import join, rows_of_result
 from services.schemas import SCHEMAS
 from services.storage import LEFTOVER_SECONDS, Storage
@@ -91,7 +91,7 @@ def put_without_rows(storage: Storage) -> None:
 
 
 def leave_a_checkpoint(storage: Storage) -> None:
-    storage.replace("checkpoints", f"{KEY}.npz", b"")
+    storage.replace("checkpoints", f"{KEY}.npz", pack_arrays({}))
 
 
 def rewrite(storage: Storage, table: str, **columns: pl.Expr) -> None:
@@ -159,6 +159,13 @@ def test_a_damaged_sweep_is_found_and_written_anew(storage: Storage, harm: Calla
     with writing(storage.location) as writer:
         writer.put_sweep("s", "{}", MEMBERS)
     assert check(storage) == []
+
+
+def test_a_damaged_checkpoint_is_found(storage: Storage) -> None:
+    flip(storage, "checkpoints", "unfinished.npz")
+    (problem,) = check(storage)
+    assert (problem.kind, problem.remedy) == ("checkpoint damaged", START_OVER)
+    assert problem.name.endswith("checkpoints/unfinished.npz")
 
 
 def test_every_changed_value_is_found(storage: Storage) -> None:
