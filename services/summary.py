@@ -97,7 +97,7 @@ def summarise(rows: Rows, names: Sequence[str], task: Task) -> Summary:
         for each in learners
     }
     said = verdict(ranked["log_score"], estimates, trust, decisive=decisive["log_score"])
-    if flatness := _flatness(rows, sizes):
+    if flatness := _flatness(rows):
         said = f"{said} {flatness}"
     comparisons = tuple(Comparison(**c._asdict(), shown=c.shown) for metric in ranked.values() for c in metric)
     warnings = (*_partial(learners), *_influences(rows.runs, ranked, decisive))
@@ -304,7 +304,7 @@ def _influences(
             yield influence_sentence(first, pairs[first.a, first.b], METRIC_WORDS[metric], about, len(others))
 
 
-def _flatness(rows: Rows, sizes: Mapping[str, int]) -> str | None:
+def _flatness(rows: Rows) -> str | None:
     """Does curvature order the solutions of one net as their generalisation gaps do? None without two such learners."""
     nets = rows.runs.filter((pl.col("kind") == "deterministic") & (pl.col("status") == "finished"))
     nets = nets.with_columns(net=pl.col("spec").str.json_path_match("$.predictor"))
@@ -323,7 +323,5 @@ def _flatness(rows: Rows, sizes: Mapping[str, int]) -> str | None:
         table["value"].to_numpy(),
         (table["train"] - table["test"]).to_numpy(),
         table["split"].to_numpy(),
-        sizes["train"],
-        sizes["test"],
     )
     return flatness_sentence("the top Hessian eigenvalue", found)

@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from scipy import stats
 
-from models.comparison.bootstrap import MIN_SPLITS, overlap_factor, resample
+from models.comparison.bootstrap import MIN_SPLITS, resample, variance
 
 Larger = Literal["sharper", "flatter", "more complex", "simpler", "neither"]
 
@@ -29,11 +29,7 @@ def rank_correlation(
     measure: np.ndarray,
     gap: np.ndarray,
     split: np.ndarray,
-    n_train: int,
-    n_test: int,
     seed: int = 0,
-    *,
-    n_overlapping: int | None = None,
 ) -> RankCorrelation:
     """Kendall's tau between a measure and the generalisation gap, over pairs of runs on the same split.
 
@@ -41,28 +37,23 @@ def rank_correlation(
     Kendall (1938), stratified. Runs on different splits are not compared, for their gaps differ by the luck of the
     rows.
 
-    Interval: tau -+ t_{J-1} u. u^2 is the larger of the variance over a bootstrap of whole splits, times J / (J - 1),
-    and the variance under independence, 2 (2 m + 5) / (9 m (m - 1)) for m runs on a split, so that a handful of splits
-    that happen to agree are not taken for certainty; times 1 + J n_test / n_train, for the splits overlap (Nadeau and
-    Bengio 2003). The runs' learners are taken as given: the answer is about these learners on this dataset.
+    Interval: tau -+ t_{J-1} u, with u^2 from a bootstrap of whole splits (`bootstrap.variance`); the variance under
+    independence is 2 (2 m + 5) / (9 m (m - 1)) for m runs on a split. That splits overlap needs no allowance where gaps
+    are compared: see `bootstrap`. The runs' learners are taken as given: the answer is about these learners on this
+    dataset.
 
     Args:
         measure: (n,), nan where it did not converge; such runs are left out.
         gap: (n,) test minus train loss, nan likewise.
         split: (n,) labels of the runs' splits.
-        n_train: rows that each fit learns from.
-        n_test: rows of each test set.
         seed: of the bootstrap.
-        n_overlapping: the most splits that one dataset has, where there are several datasets; None: all are of one.
 
     Raises:
-        ValueError: columns of different lengths, or row numbers below 1.
+        ValueError: columns of different lengths.
     """
     measure, gap, split = np.asarray(measure, float), np.asarray(gap, float), np.asarray(split)
     if not measure.ndim == 1 or not measure.shape == gap.shape == split.shape:
         raise ValueError(f"expected three columns of one length, received {measure.shape}, {gap.shape}, {split.shape}")
-    if n_train < 1 or n_test < 1:
-        raise ValueError(f"expected n_train >= 1 and n_test >= 1, received {n_train} and {n_test}")
     usable = np.isfinite(measure) & np.isfinite(gap)
     groups = [usable & (split == label) for label in np.unique(split[usable])]
     groups = [g for g in groups if g.sum() > 1]
@@ -79,10 +70,9 @@ def rank_correlation(
         return RankCorrelation(tau, np.nan, np.nan, n_runs, n_splits)
 
     weights = resample(n_splits, seed)
-    bootstrap = np.var(weights @ concordance / (weights @ pairs), ddof=1) * n_splits / (n_splits - 1)
     independent = np.sum(pairs**2 * 2 * (2 * runs + 5) / (9 * runs * (runs - 1))) / pairs.sum() ** 2
-    variance = max(bootstrap, independent) * overlap_factor(min(n_splits, n_overlapping or n_splits), n_train, n_test)
-    reach = float(stats.t.ppf(0.975, n_splits - 1) * np.sqrt(variance))
+    of_tau = variance(weights @ concordance / (weights @ pairs), n_splits, independent)
+    reach = float(stats.t.ppf(0.975, n_splits - 1) * np.sqrt(of_tau))
     return RankCorrelation(tau, max(-1.0, tau - reach), min(1.0, tau + reach), n_runs, n_splits)
 
 

@@ -1,12 +1,11 @@
 """Which measures predict generalisation? All of them held against the gap, by four criteria that fail differently."""
 
-from collections import Counter
 from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 
-from models.comparison.bootstrap import Interval, overlap_factor
+from models.comparison.bootstrap import Interval
 from models.comparison.correlation import Larger, RankCorrelation, flatness_sentence, rank_correlation
 from models.comparison.granulated import granulated
 from models.comparison.mutual_information import conditional_mutual_information
@@ -46,8 +45,6 @@ def rank_measures(
     gap: np.ndarray,
     split: np.ndarray,
     settings: Mapping[str, np.ndarray],
-    n_train: int,
-    n_test: int,
     *,
     gap_error: np.ndarray | None = None,
     dataset: np.ndarray | None = None,
@@ -60,9 +57,9 @@ def rank_measures(
     known? Sign error: does it hold everywhere, or does it fail for some settings? Runs on different splits are never
     compared. Another target, such as the error out of distribution, takes the gap's place.
 
-    Intervals are over splits, for these datasets, settings and learners. That of tau is `rank_correlation`'s. The
-    others are sums over groups of pairs or not smooth, so they have the bootstrap of whole splits, with the same
-    allowance for splits that overlap: `bootstrap.cluster_interval`.
+    Intervals are over splits, for these datasets, settings and learners: they say nothing of other learners. That of
+    tau is `rank_correlation`'s. The others are sums over groups of pairs or not smooth, so they have the bootstrap of
+    whole splits: `bootstrap.cluster_interval`.
 
     Args:
         measures: (n,) of each measure, nan where it has no value.
@@ -70,45 +67,39 @@ def rank_measures(
         gap: (n,) test minus train loss, or another loss; nan where there is none.
         split: (n,) labels of the splits.
         settings: (n,) values of each setting of the learners; those that do not vary are ignored. Without the seed.
-        n_train: rows that each fit learns from. Of several datasets, take the one with the largest n_test / n_train.
-        n_test: rows of each test set.
         gap_error: (n,) standard errors of the gaps, by which the sign error weights its pairs.
-        dataset: (n,) labels; splits of different datasets do not overlap. None: one dataset.
+        dataset: (n,) labels; runs of different datasets are not compared. None: one dataset.
         seed: of the bootstraps.
 
     Raises:
-        ValueError: columns of different lengths, a measure whose direction is not given, or row numbers below 1.
+        ValueError: columns of different lengths, or a measure whose direction is not given.
     """
     if unknown := sorted(measures.keys() - larger.keys()):
         raise ValueError(f"larger: expected what a larger value stands for of {', '.join(unknown)}")
     split = np.asarray(split)
-    group, n_overlapping = _splits(np.zeros(split.shape, int) if dataset is None else np.asarray(dataset), split)
+    group = _splits(np.zeros(split.shape, int) if dataset is None else np.asarray(dataset), split)
     found = []
     for name, measure in measures.items():
         runs = usable_runs(measure, gap, gap_error, group, settings)
-        overlap = overlap_factor(min(n_overlapping, runs.n_splits), n_train, n_test)
-        tau = rank_correlation(
-            runs.measure, runs.gap, runs.split, n_train, n_test, seed, n_overlapping=min(n_overlapping, runs.n_splits)
-        )
-        by_setting, psi = granulated(runs, overlap, seed)
+        tau = rank_correlation(runs.measure, runs.gap, runs.split, seed)
+        by_setting, psi = granulated(runs, seed)
         error = (
             no_sign_error(f"a larger {name} has no expected direction")
             if larger[name] == "neither"
-            else robust_sign_error(runs, overlap, seed, falling=larger[name] in FALLING)
+            else robust_sign_error(runs, seed, falling=larger[name] in FALLING)
         )
-        information = conditional_mutual_information(runs, overlap, seed)
+        information = conditional_mutual_information(runs, seed)
         found.append(Ranked(name, larger[name], tau, by_setting, psi, information, error, tau.n_runs, tau.n_splits))
     return tuple(sorted(found, key=lambda ranked: -np.nan_to_num(abs(ranked.tau.tau), nan=-1.0)))
 
 
-def _splits(dataset: np.ndarray, split: np.ndarray) -> tuple[np.ndarray, int]:
-    """(n,) numbers of the splits of all datasets, and the most splits that one dataset has."""
+def _splits(dataset: np.ndarray, split: np.ndarray) -> np.ndarray:
+    """(n,) numbers of the splits of all datasets."""
     if dataset.shape != split.shape:
         raise ValueError(f"expected a dataset for each split, received {dataset.shape} for {split.shape}")
     pairs = list(zip(dataset.tolist(), split.tolist(), strict=True))
     number = {pair: i for i, pair in enumerate(dict.fromkeys(pairs))}
-    most = max(Counter(name for name, _ in number).values(), default=0)
-    return np.array([number[pair] for pair in pairs], np.int64), most
+    return np.array([number[pair] for pair in pairs], np.int64)
 
 
 def generalisation_sentence(words: str, found: Ranked, target: str = "the generalisation gap") -> str:
@@ -126,7 +117,7 @@ def generalisation_sentence(words: str, found: Ranked, target: str = "the genera
     if np.isfinite(psi.lower):
         evidence = f"(granulated tau {psi.value:+.2f}, {psi.lower:+.2f} to {psi.upper:+.2f})"
         if min(direction * psi.lower, direction * psi.upper) > 0:
-            said.append(f"It holds as well where one setting at a time is varied {evidence}.")
+            said.append(f"It holds as well where one setting at a time is varied, on average {evidence}.")
         elif max(direction * psi.lower, direction * psi.upper) < 0:
             said.append(f"Where one setting at a time is varied, the opposite holds {evidence}: do not rely on it.")
         else:
@@ -135,12 +126,24 @@ def generalisation_sentence(words: str, found: Ranked, target: str = "the genera
             )
     if np.isfinite(found.information.value):
         said.append(
-            f"Whatever two settings are known, it tells at least {found.information.value:.0%} of what is open about "
-            f"which of two is the larger."
+            f"Whatever two settings are known, it tells {_share(found.information)} of what is open about which of two "
+            f"is the larger."
         )
     if found.sign_error.environment is not None:
         said.append(
-            f"At worst it orders {found.sign_error.worst.value:.0%} of the pairs wrongly "
+            f"{_worst(found.sign_error.worst)} it orders {_share(found.sign_error.worst)} of the pairs wrongly "
             f"({found.sign_error.environment})."
         )
+    said.append("All this is said of these learners and settings alone.")
     return " ".join(said)
+
+
+def _worst(found: Interval) -> str:
+    """A measure that holds on average and fails somewhere is not to be relied on there."""
+    return "At worst" if not found.corrected >= 0.5 else "But it does not hold everywhere: at worst"
+
+
+def _share(found: Interval) -> str:
+    """The share without its bias, and its interval."""
+    about = f"about {found.corrected:.0%}"
+    return about if np.isnan(found.lower) else f"{about} (95 % interval {found.lower:.0%} to {found.upper:.0%})"

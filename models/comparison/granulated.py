@@ -26,7 +26,7 @@ class _Part(NamedTuple):
     groups: np.ndarray
 
 
-def granulated(runs: Runs, overlap: float, seed: int = 0) -> Granulated:
+def granulated(runs: Runs, seed: int = 0) -> Granulated:
     """Granulated tau of each varied setting, psi_i, and their mean Psi: Jiang et al. (2020), section 2.2.2.
 
     psi_i is the mean, over groups of runs on one split that agree in all settings but the i-th, of the group's tau-a.
@@ -37,7 +37,6 @@ def granulated(runs: Runs, overlap: float, seed: int = 0) -> Granulated:
 
     Args:
         runs: of one measure.
-        overlap: see `bootstrap.overlap_factor`.
         seed: of the bootstrap.
 
     Returns:
@@ -47,12 +46,12 @@ def granulated(runs: Runs, overlap: float, seed: int = 0) -> Granulated:
     by_setting = {
         setting: missing(f"no two runs on one split differ in {setting} alone")
         if part is None
-        else _interval(runs, [part], overlap, seed)
+        else _interval(runs, [part], seed)
         for setting, part in parts.items()
     }
     usable = [part for part in parts.values() if part is not None]
     if usable:
-        return Granulated(by_setting, _interval(runs, usable, overlap, seed))
+        return Granulated(by_setting, _interval(runs, usable, seed))
     reason = "no two runs on one split differ in one setting alone" if parts else "no setting was varied"
     return Granulated(by_setting, missing(reason))
 
@@ -69,7 +68,7 @@ def _part(runs: Runs, setting: str) -> _Part | None:
     return _Part(pairs.first, pairs.second, shares / shares.sum(), taus, groups)
 
 
-def _interval(runs: Runs, parts: list[_Part], overlap: float, seed: int) -> Interval:
+def _interval(runs: Runs, parts: list[_Part], seed: int) -> Interval:
     """The mean of the parts' psi_i over the splits where at least one of them has a group."""
     present = np.any([part.groups > 0 for part in parts], axis=0)
 
@@ -79,4 +78,4 @@ def _interval(runs: Runs, parts: list[_Part], overlap: float, seed: int) -> Inte
 
     first, second = (np.concatenate([getattr(p, end) for p in parts]) for end in ("first", "second"))
     floor = independence_variance(first, second, np.concatenate([p.weights for p in parts]) / len(parts), len(runs.gap))
-    return cluster_interval(psi, int(present.sum()), overlap, floor, (-1.0, 1.0), seed)
+    return cluster_interval(psi, int(present.sum()), floor, (-1.0, 1.0), seed)

@@ -13,7 +13,7 @@ _AT_ONCE = 100_000  # values of U_S times replicates
 _NOTHING_LEFT = 1e-9  # nats; what rounding leaves of an entropy that is 0
 
 
-def conditional_mutual_information(runs: Runs, overlap: float, seed: int = 0) -> Interval:
+def conditional_mutual_information(runs: Runs, seed: int = 0) -> Interval:
     """The measure K of Jiang et al. (2020), section 2.2.3, from 0, where some settings explain all it tells, to 1.
 
     Over ordered pairs of runs on one split, V_mu and V_g are the signs of the differences of the measure and of the
@@ -25,8 +25,9 @@ def conditional_mutual_information(runs: Runs, overlap: float, seed: int = 0) ->
     K = 0. A set S that leaves no uncertainty in V_g is left out, for it leaves nothing to tell. K does not know the
     direction: a measure that orders all pairs the wrong way has K = 1.
 
-    Interval: `bootstrap.cluster_interval`, cut at 0 and 1, which takes off the bias of plug-in information. Its floor
-    is the variance of I / H without conditions under independence, v^2 / (2 log(2)^2) for a tau of variance v.
+    Interval: `bootstrap.cluster_interval`, cut at 0 and 1, whose jackknife takes off the bias of plug-in
+    information. Its floor is the variance of I / H without conditions under independence, v^2 / (2 log(2)^2) for a
+    tau of variance v.
 
     Time and memory grow with the pairs of runs on one split.
     """
@@ -41,7 +42,7 @@ def conditional_mutual_information(runs: Runs, overlap: float, seed: int = 0) ->
     first, second = pairs_within(runs.split)
     variance = independence_variance(first, second, np.full(first.size, 1 / first.size), runs.gap.size)
     floor = variance**2 / (2 * np.log(2) ** 2)
-    return cluster_interval(lambda w: _least_share(tables, w), runs.n_splits, overlap, floor, (0.0, 1.0), seed)
+    return cluster_interval(lambda w: _least_share(tables, w), runs.n_splits, floor, (0.0, 1.0), seed)
 
 
 def _tables(runs: Runs, conditioned: tuple[str, ...]) -> np.ndarray:

@@ -118,4 +118,4 @@ def _said(bounded: Bounded) -> str:
     if bounded.value is None:
         return MISSING
     interval = "" if bounded.lower is None or bounded.upper is None else f" [{bounded.lower:.2f}, {bounded.upper:.2f}]"
-    return f"{bounded.value:.2f}{interval}"
+    return f"{bounded.told:.2f}{interval}"

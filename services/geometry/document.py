@@ -56,6 +56,13 @@ class Bounded(Record):
     lower: Number
     upper: Number
     reason: str | None = None
+    corrected: Number = None
+    """`value` without the bias that a maximum, a minimum or information has, as it is printed; null for tau."""
+
+    @property
+    def told(self) -> float | None:
+        """What tables print."""
+        return self.value if self.corrected is None else self.corrected
 
 
 class Ranking(Record):

@@ -91,10 +91,10 @@ def _named(rows: list[Ranking] | list[Typical]) -> Any:
 
 def _bounded(found: Bounded, spec: str = ".2f") -> Markup:
     """A statistic with its interval below."""
-    if found.value is None:
+    if found.told is None:
         return Markup(MISSING)
     bounds = None if found.lower is None or found.upper is None else f"{found.lower:{spec}} to {found.upper:{spec}}"
-    return page.above(f"{found.value:{spec}}", bounds or "")
+    return page.above(f"{found.told:{spec}}", bounds or "")
 
 
 def _spread(row: Any) -> str:

@@ -174,8 +174,6 @@ def _rankings(rows: Rows) -> Iterator[Ranking]:
             runs["gap"].to_numpy(),
             runs["split"].to_numpy(),
             settings,
-            int(runs["n_train"].max()),  # pyright: ignore[reportArgumentType] - a column of numbers
-            int(runs["n_test"].max()),  # pyright: ignore[reportArgumentType]
             gap_error=runs["gap_error"].to_numpy(),
         )
         invariance = dict(of.select("measure", "invariance").unique().iter_rows())
@@ -215,7 +213,13 @@ def words(measure: str, component: str = "") -> str:
 
 
 def _bounded(found: Interval) -> Bounded:
-    return Bounded(value=found.value, lower=found.lower, upper=found.upper, reason=found.reason)
+    return Bounded(
+        value=found.value,
+        lower=found.lower,
+        upper=found.upper,
+        reason=found.reason,
+        corrected=found.corrected,
+    )
 
 
 def _of_tau(found: RankCorrelation) -> Bounded:

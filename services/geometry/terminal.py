@@ -167,10 +167,10 @@ def _more(rows: Sequence[object]) -> list[str]:
 
 def _bounded(b: Bounded, spec: str) -> Cell:
     """A statistic above its interval."""
-    if b.value is None:
+    if b.told is None:
         return Cell(MISSING)
     return Cell(
-        f"{b.value:{spec}}", "" if b.lower is None or b.upper is None else f"{b.lower:{spec}} to {b.upper:{spec}}"
+        f"{b.told:{spec}}", "" if b.lower is None or b.upper is None else f"{b.lower:{spec}} to {b.upper:{spec}}"
     )
 
 

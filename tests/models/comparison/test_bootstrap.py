@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from models.comparison.bootstrap import cluster_interval, independence_variance, overlap_factor
+from models.comparison.bootstrap import cluster_interval, independence_variance
 
 WIDE = (-np.inf, np.inf)
 
@@ -12,7 +12,7 @@ def mean_of(values):
 
 def test_the_interval_of_a_mean_is_the_t_interval():
     values = np.random.default_rng(0).normal(size=12)
-    found = cluster_interval(mean_of(values), 12, 1.0, 0.0, WIDE, seed=0)
+    found = cluster_interval(mean_of(values), 12, 0.0, WIDE, seed=0)
     reach = 2.201 * values.std(ddof=1) / np.sqrt(12)
     assert found.value == pytest.approx(values.mean())
     np.testing.assert_allclose([found.lower, found.upper], values.mean() + np.array([-reach, reach]), atol=0.12 * reach)
@@ -21,27 +21,18 @@ def test_the_interval_of_a_mean_is_the_t_interval():
 def test_intervals_of_a_mean_cover_it_at_their_nominal_rate():
     rng = np.random.default_rng(1)
     for n_splits in (5, 20):
-        found = [cluster_interval(mean_of(rng.normal(size=n_splits)), n_splits, 1.0, 0.0, WIDE, 0) for _ in range(200)]
+        found = [cluster_interval(mean_of(rng.normal(size=n_splits)), n_splits, 0.0, WIDE, 0) for _ in range(200)]
         assert 176 <= sum(f.lower <= 0 <= f.upper for f in found) <= 199
 
 
-def test_overlapping_splits_widen_the_interval():
-    values = np.random.default_rng(2).normal(size=10)
-    apart, overlapping = (
-        cluster_interval(mean_of(values), 10, factor, 0.0, WIDE, 0) for factor in (1.0, overlap_factor(10, 60, 20))
-    )
-    ratio = (overlapping.upper - overlapping.lower) / (apart.upper - apart.lower)
-    assert ratio == pytest.approx(np.sqrt(1 + 10 / 3))
-
-
 def test_agreement_of_a_few_splits_is_not_certainty():
-    found = cluster_interval(mean_of(np.ones(5)), 5, 1.0, 0.04, (-1.0, 1.0), 0)
+    found = cluster_interval(mean_of(np.ones(5)), 5, 0.04, (-1.0, 1.0), 0)
     assert (found.value, found.upper) == (1.0, 1.0)
     assert found.lower == pytest.approx(1 - 2.776445 * 0.2)
 
 
 def test_few_splits_have_a_value_and_no_interval():
-    found = cluster_interval(mean_of(np.arange(4.0)), 4, 1.0, 0.0, WIDE, 0)
+    found = cluster_interval(mean_of(np.arange(4.0)), 4, 0.0, WIDE, 0)
     assert found.value == 1.5
     assert np.isnan(found.lower) and np.isnan(found.upper)
     assert found.reason == "an interval needs at least 5 splits, here are 4"

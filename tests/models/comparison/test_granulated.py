@@ -6,8 +6,8 @@ from models.comparison.sweep_runs import usable_runs
 from tests.models.comparison.grids import grid, ranks, slow_psi
 
 
-def psi_of(measure, gap, split, settings, overlap=1.0):
-    return granulated(usable_runs(measure, gap, None, split, settings), overlap)
+def psi_of(measure, gap, split, settings):
+    return granulated(usable_runs(measure, gap, None, split, settings))
 
 
 def test_it_meets_the_double_loop_with_seeds_ties_and_missing_runs():

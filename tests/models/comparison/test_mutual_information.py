@@ -8,8 +8,8 @@ from models.comparison.sweep_runs import usable_runs
 from tests.models.comparison.grids import grid, ranks, slow_information
 
 
-def information_of(measure, gap, split, settings, overlap=1.0):
-    return conditional_mutual_information(usable_runs(measure, gap, None, split, settings), overlap)
+def information_of(measure, gap, split, settings):
+    return conditional_mutual_information(usable_runs(measure, gap, None, split, settings))
 
 
 @pytest.mark.parametrize("ties", [False, True])
