@@ -5,6 +5,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+import typer
 import yaml
 
 from services.commands.geometry import parse_measures
@@ -158,3 +159,8 @@ def test_measures_are_named_with_settings():
     assert [ask.measure for ask in found] == ["l2_norm", "sharpness_l2"]
     assert json.loads(found[1].settings.model_dump_json()) | {"rho": 0.1, "steps": 20} == found[1].settings.model_dump()
     assert len(parse_measures("all")) > 30
+
+
+def test_a_setting_that_is_stated_twice_is_refused():
+    with pytest.raises(typer.BadParameter, match="'rho=2': sharpness_l2 has this setting already: keep one"):
+        parse_measures("sharpness_l2:rho=1:rho=2")
