@@ -425,7 +425,23 @@ def _verdict(rankings: Sequence[Ranking]) -> str:
             said.append(f"On {dataset}, none of {len(mine)} measures is shown to tell which solution generalises.")
         else:
             said.append(f"On {dataset}: {mine[0].sentence}")
+        if flat := _flat_or_sharp(bounded):
+            said.append(flat)
     return " ".join(said)
+
+
+def _flat_or_sharp(bounded: Sequence[Ranking]) -> str:
+    """Whether flatter or sharper solutions generalise better, by the measures of flatness that show it."""
+    of = [r for r in bounded if r.larger in ("sharper", "flatter")]
+    ends = [(r.tau.lower or 0.0, r.tau.upper or 0.0, 1 if r.larger == "sharper" else -1) for r in of]
+    flat = sum((lower > 0 and sign > 0) or (upper < 0 and sign < 0) for lower, upper, sign in ends)
+    sharp = sum((lower > 0 and sign < 0) or (upper < 0 and sign > 0) for lower, upper, sign in ends)
+    if not of:
+        return ""
+    return (
+        f"Flat or sharp: of {len(of)} measures of flatness {flat} show that flatter solutions generalise better, "
+        f"{sharp} that sharper ones do, and {len(of) - flat - sharp} show nothing."
+    )
 
 
 def _warnings(rows: Rows) -> Iterator[str]:
