@@ -234,8 +234,8 @@ def test_kidiq_is_the_posteriordb_reference_under_flat_priors(basin_data):
     got = fit(learner(Gaussian(), prior=Flat(), chains=4, warmup=400, draws=500), split)
     assert got.theta is not None
     slope, intercept, sigma = scale * got.theta[:, :, 0], scale * got.theta[:, :, 1], scale * np.exp(got.theta[:, :, 2])
-    # Theirs is sigma ~ half-Cauchy(2.5), ours 1 / sigma.
-    weights = sigma * stats.halfcauchy(scale=2.5).pdf(sigma)
+    # Theirs is sigma ~ half-Cauchy(2.5), ours is log-normal about the target's sd.
+    weights = stats.halfcauchy(scale=2.5).pdf(sigma) / stats.lognorm(1.0, scale=scale).pdf(sigma)
     assert_agrees(location + intercept, expected["beta[1]"], weights)
     assert_agrees(slope, expected["beta[2]"], weights)
     assert_agrees(sigma, expected["sigma"], weights)
