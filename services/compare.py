@@ -103,7 +103,7 @@ def _keep(writer: Writer, plan: Plan, summary: Summary) -> None:
             "sweep": plan.sweep.name,
             "dataset": part.dataset.name,
             "fingerprint": part.dataset.fingerprint,
-            **c.model_dump(include=SCHEMAS["comparisons"].keys()),
+            **c.model_dump(include=set(SCHEMAS["comparisons"].names())),
         }
         for c in summary.comparisons
     ]

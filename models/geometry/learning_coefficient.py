@@ -240,7 +240,7 @@ def _prior_losses(
 
     def density(u: Array) -> tuple[Array, Array]:
         value = landscape.loss(scales * u)
-        return -n_beta * value + log_prior(scales * u, scales, centre), value
+        return -n_beta * value + log_prior(scales * u, scales, jnp.asarray(centre)), value
 
     return _adjusted(density, theta / scales, key, settings)
 
