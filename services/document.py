@@ -163,6 +163,8 @@ class LearnerResult(Record):
     splits: SplitCounts
     """Where a split is missing, scores are means over those that did finish, and the learner ranks below those that
     finished on more."""
+    improper: str | None = None
+    """Why its posterior, or its estimate, does not exist without a proper prior; null where it does."""
     warnings: tuple[str, ...] = ()
     """Warnings about this learner, in plain words and without its name."""
 

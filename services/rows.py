@@ -94,9 +94,14 @@ def _profile(owner: tuple[str, ...], profile: MeasuredProfile) -> pl.DataFrame:
     return frame.select(schema.names())
 
 
+# L-BFGS searches along lines for its step, and of the others SGD alone has a momentum of its own.
+_UNHEEDED = {"lbfgs": ("learning_rate", "momentum"), "adam": ("momentum",), "adamw": ("momentum",)}
+
+
 def _run_row(run: Manifest) -> dict[str, Any]:
     learner, partition, source, summary = run.learner, run.partition, run.provenance, run.summary or {}
     inference = dict(learner.inference)
+    unheeded = _UNHEEDED.get(str(inference.get("optimiser")), ())
     return {
         "run_key": run.run_key,
         "bundle": run.bundle,
@@ -114,7 +119,7 @@ def _run_row(run: Manifest) -> dict[str, Any]:
         "seed": run.seed,
         "status": run.status,
         "error": run.error,
-        **{name: inference.get(name) for name in SETTINGS},
+        **{name: None if name in unheeded else inference.get(name) for name in SETTINGS},
         "predictor": learner.predictor.kind,
         "likelihood": learner.likelihood.kind if learner.likelihood else None,
         "prior": learner.prior.kind,

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
-from typing import NamedTuple, get_args
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 import polars as pl
@@ -14,7 +14,7 @@ from models.comparison.estimate import estimate
 from models.comparison.influence import Decisive, decisive_rows, influence_sentence
 from models.comparison.ranking import Comparison as Ranked
 from models.comparison.ranking import compare_all
-from models.comparison.verdict import Splits, Trust, verdict
+from models.comparison.verdict import Splits, Trust, posterior_faults, verdict
 from models.extrapolation import told_of
 from models.result import Status
 from models.spec import Kind, Task
@@ -92,10 +92,7 @@ def summarise(rows: Rows, names: Sequence[str], task: Task) -> Summary:
         ranked[metric] = _compare(rows, names, metric, scores, sizes) if finished else ()
         decisive[metric] = [] if metric == "accuracy" else _decisive(ranked[metric], scores, sizes["train"], metric)
     estimates = {name: _score(rows.metrics.filter(learner=name), "test", "log_score", sizes) for name in names}
-    trust = {
-        each.name: _trust(each, rows.runs.filter(learner=each.name), rows.metrics.filter(learner=each.name), sizes)
-        for each in learners
-    }
+    trust = {each.name: _trust(each, rows.metrics.filter(learner=each.name), sizes) for each in learners}
     said = verdict(ranked["log_score"], estimates, trust, decisive=decisive["log_score"])
     if flatness := _flatness(rows):
         said = f"{said} {flatness}"
@@ -212,6 +209,7 @@ def _learner(runs: pl.DataFrame, rows: Rows, name: str, task: Task, sizes: Mappi
         seconds=sum(runs["wall_seconds"].to_list()),
         runs=RunCounts(**{status: counts.get(status, 0) for status in get_args(Status)}),
         splits=_splits(runs, rows.runs),
+        improper=_improper(runs),
         warnings=cautions_of(runs),
     )
 
@@ -234,19 +232,34 @@ def _splits(runs: pl.DataFrame, every: pl.DataFrame) -> SplitCounts:
     return SplitCounts(finished=len(whole), asked=len(seeds))
 
 
-def _trust(learner: LearnerResult, runs: pl.DataFrame, metrics: pl.DataFrame, sizes: Mapping[str, int]) -> Trust:
-    posterior = learner.posterior
-    facts = (
-        {} if posterior is None else posterior.model_dump(include={"r_hat_max", "ess_min", "divergences", "n_chains"})
-    )
+def _improper(runs: pl.DataFrame) -> str | None:
+    return next((why for why in runs["improper"].to_list() if why), None)
+
+
+def faults_of(kind: Kind, posterior: Posterior | None, improper: str | None) -> tuple[str, ...]:
+    """Why a posterior's spread must not be read as uncertainty; empty where it may, and where there is no posterior."""
+    return () if posterior is None else posterior_faults(Trust(kind, **_facts(posterior, improper)))
+
+
+def faults_of_runs(runs: pl.DataFrame) -> tuple[str, ...]:
+    """The same of one learner's rows of `runs`."""
+    return faults_of(runs["kind"][0], _posterior(runs), _improper(runs))
+
+
+def _facts(posterior: Posterior | None, improper: str | None) -> dict[str, Any]:
+    if posterior is None:
+        return {"improper": improper}
+    mixing = posterior.model_dump(include={"r_hat_max", "ess_min", "divergences", "n_chains"})
+    return {"posterior": True, "improper": improper, **mixing}
+
+
+def _trust(learner: LearnerResult, metrics: pl.DataFrame, sizes: Mapping[str, int]) -> Trust:
     return Trust(
         kind=learner.kind,
-        posterior=posterior is not None,
         calibration_error=_score(metrics, "test", "calibration_error", sizes),
-        improper=next((why for why in runs["improper"].to_list() if why), None),
         splits=Splits(learner.splits.finished, learner.splits.asked),
         warnings=learner.warnings,
-        **facts,
+        **_facts(learner.posterior, learner.improper),
     )
 
 

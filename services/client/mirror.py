@@ -32,6 +32,10 @@ class Mirror(Store):
         """One of the tables."""
         return self._table(table).lazy()
 
+    def collect(self, query: pl.LazyFrame) -> pl.DataFrame:
+        """The answer of a query to the tables, which are in memory."""
+        return query.collect()
+
     def runs(self) -> pl.LazyFrame:
         """The table `runs` with one row for each run: its last attempt."""
         return self._table("runs").lazy()

@@ -5,12 +5,12 @@ from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
 from models.comparison.criteria import criterion
-from models.comparison.verdict import Trust, posterior_faults
 from services.comparisons import compare_stored
 from services.document import Comparison, Document, Estimate, LearnerResult, gather_warnings
 from services.errors import StoreError
 from services.formatting import MISSING, format_estimate, printable
 from services.store import Store
+from services.summary import faults_of
 
 Format = Literal["markdown", "latex"]
 
@@ -118,10 +118,8 @@ def _shown_best(column: Column, learners: Sequence[LearnerResult], pairs: Sequen
 
 def _marks(learner: LearnerResult) -> tuple[int, ...]:
     marks = []
-    if learner.posterior is not None:
-        facts = learner.posterior.model_dump(include={"r_hat_max", "ess_min", "divergences", "n_chains"})
-        if posterior_faults(Trust(kind=learner.kind, posterior=True, **facts)):
-            marks.append(_FAULTY)
+    if faults_of(learner.kind, learner.posterior, learner.improper):
+        marks.append(_FAULTY)
     if learner.splits.partial:
         marks.append(_PARTIAL)
     return tuple(marks)
@@ -143,8 +141,8 @@ def _notes(documents: Sequence[Document], groups: Sequence[tuple[str, list[Row]]
     else:
         said += "No learner is shown to be better than every other one on a dataset, so nothing is bold."
     meanings = {
-        _FAULTY: "Its posterior failed a check (R-hat, effective sample size or divergences): its scores are those of "
-        "the draws, not of the posterior.",
+        _FAULTY: "Its posterior failed a check (propriety, R-hat, effective sample size or divergences): its scores "
+        "are those of the draws, not of the posterior.",
         _PARTIAL: "It did not finish on all splits: its scores are of the runs that did, and it ranks below those that "
         "finished on more.",
     }

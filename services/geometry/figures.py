@@ -254,7 +254,7 @@ def strip_chart(frame: pl.DataFrame, names: Sequence[str]) -> alt.ConcatChart:
         panels.append(alt.layer(strokes, median).properties(width=CELL, height=max(90, 24 * len(present))))
     return alt.concat(*panels, columns=3).properties(
         title=alt.Title(
-            "The posterior's typical set against optima",
+            "Draws of posteriors against optima",
             subtitle="Where a posterior's strokes lie apart from those of point estimates, its draws are not as flat "
             "as an optimum. A stroke per draw or point estimate; grey: the median.",
         )

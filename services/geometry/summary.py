@@ -27,7 +27,7 @@ from services.geometry.document import (
 )
 from services.provenance import provenance
 from services.store import Store
-from services.summary import CONVERGED
+from services.summary import CONVERGED, faults_of_runs
 
 KEY = ("measure", "component", "settings")
 # Measures that come with every posterior, beside those of the catalogue.
@@ -449,6 +449,14 @@ def _warnings(rows: Rows) -> Iterator[str]:
     dropped = rows.runs.filter(pl.col("dropout") > 0)["learner"].unique(maintain_order=True)
     if len(dropped):
         yield f"{', '.join(dropped)} trained with dropout: it is off wherever something is measured"
+    drawn = rows.geometry.filter(pl.col("draw") >= 0)["run_key"].unique()
+    measured = rows.runs.filter(pl.col("run_key").is_in(drawn.implode()))
+    for (dataset, learner), runs in measured.group_by("dataset", "learner", maintain_order=True):
+        if faults := faults_of_runs(runs):
+            yield (
+                f"{learner} on {dataset} failed its posterior's checks ({'; '.join(faults)}): what is said of its "
+                "draws holds for these draws, not for the posterior"
+            )
     for (measure, status), bad in rows.geometry.filter(pl.col("status").is_in(["unconverged", "failed"])).group_by(
         "measure", "status", maintain_order=True
     ):

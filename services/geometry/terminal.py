@@ -211,7 +211,7 @@ def _print_typical(rows: Sequence[Typical], dataset: str, console: Console) -> N
         "Median over draws, over that over point estimates of the same net; the interval is over chains and estimates.",
         *_more(rows),
     ]
-    show(f"The posterior's typical set against optima on {dataset}", columns, rows[:AT_MOST], console, notes)
+    show(f"Draws of posteriors against optima on {dataset}", columns, rows[:AT_MOST], console, notes)
 
 
 def _ratio(t: Typical) -> Cell:

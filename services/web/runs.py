@@ -23,17 +23,12 @@ def facts(store: Store, run_key: str, location: str | None) -> dict[str, Any]:
     run = row_of(store, run_key)
     return {
         "run": run,
-        "settings": [(name.replace("_", " "), run[name]) for name in _TOLD if _is_told(name, run)],
+        "settings": [(name.replace("_", " "), run[name]) for name in _TOLD if run[name] is not None],
         "spec": json.dumps(json.loads(run["spec"]), indent=2, ensure_ascii=False),
         "versions": json.loads(run["versions"]),
         "located": location is not None,
         "command": reproducing(run_key, location),
     }
-
-
-def _is_told(name: str, run: Mapping[str, Any]) -> bool:
-    """Settings that the run has, and that its optimiser heeds."""
-    return run[name] is not None and (name != "momentum" or run["optimiser"] == "sgd")
 
 
 def pair_facts(store: Store, a: str, b: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
+from models.spec import Optimise
 from services.rows import join, split
 from services.schemas import OWNERS, RUN_TABLES, SCHEMAS
 from tests.services import factories
@@ -30,6 +31,18 @@ def test_a_run_is_one_row_of_its_settings() -> None:
     assert (row["chains"], row["r_hat_max"], row["error"]) == (None, None, None)
     assert row["warnings"] == ["Vorsicht: β ≠ 0", ""]
     assert json.loads(row["spec"])["inference"]["learning_rate"] == 0.1
+
+
+@pytest.mark.parametrize(
+    ("optimiser", "heeded"),
+    [("sgd", (0.1, 0.9)), ("adam", (0.1, None)), ("adamw", (0.1, None)), ("lbfgs", (None, None))],
+)
+def test_a_setting_that_the_optimiser_does_not_heed_is_not_shown(optimiser, heeded) -> None:
+    request = factories.request()
+    inference = Optimise(optimiser=optimiser, learning_rate=0.1, momentum=0.9, batch_size=None)
+    request = dataclasses.replace(request, learner=request.learner.model_copy(update={"inference": inference}))
+    row = rows_of(factories.record(request))["runs"].row(0, named=True)
+    assert (row["learning_rate"], row["momentum"]) == heeded
 
 
 def test_a_sampler_shows_its_own_settings_and_summary() -> None:

@@ -126,7 +126,7 @@ def formula(text: str) -> dict[str, Any]:
         ({"datasets": ["http://169.254.169.254/latest.csv"]}, "nothing is fetched"),
         ({"learners": ["/etc/passwd.yaml"]}, "there is no such file"),
         ({"split": 3}, "unknown key; did you mean 'splits'?"),
-        ({"splits": 10**9}, "at most 20,000 configurations and 1,000,000 runs"),
+        ({"splits": 10**9}, "that is 1,000,000,000 runs, and a server accepts at most 1,000,000"),
         ({"name": "<b>"}, "expected letters, digits"),
         ({"seeds": True}, "sweep.seeds: expected a number, and this is yes, on or true"),
         ({"seeds": 100_000_000}, "that is 200,000,000 runs"),

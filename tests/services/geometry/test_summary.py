@@ -155,6 +155,12 @@ def test_draws_are_held_against_point_estimates_of_the_same_net(tmp_path):
     assert "no difference is shown" in found.sentence
 
 
+def test_draws_of_a_posterior_that_failed_its_checks_are_not_called_the_posterior(document):
+    (said,) = [text for text in document.warnings if "posterior's checks" in text]
+    assert said.startswith("bnn on made-up failed its posterior's checks (effective sample size 50, below 400)")
+    assert said.endswith("what is said of its draws holds for these draws, not for the posterior")
+
+
 def test_nothing_is_compared_between_different_nets(document):
     assert document.typical == ()
 

@@ -103,7 +103,7 @@ def test_effective_numbers_stand_side_by_side():
 
 def test_differences_between_draws_and_optima_come_first():
     text = printed(sweep_document())
-    table = text[text.index("typical set") :]
+    table = text[text.index("Draws of posteriors") :]
     assert table.index("hessian_trace") < table.index("l2_norm")
     assert "3.47 to 4.18" in table
 
@@ -126,7 +126,15 @@ def test_basins_state_their_threshold():
 def test_order_is_measures_ranking_effective_barriers_verdict_warnings():
     document = sweep_document(datasets=("digits",))
     text = printed(document)
-    parts = ("Measures on", "Which measure", "Effective numbers", "typical set", "Barriers", "Verdict", "Warnings")
+    parts = (
+        "Measures on",
+        "Which measure",
+        "Effective numbers",
+        "Draws of posteriors",
+        "Barriers",
+        "Verdict",
+        "Warnings",
+    )
     positions = [text.index(part) for part in parts]
     assert positions == sorted(positions)
     assert document.verdict in words(text) and all(warning in words(text) for warning in document.warnings)
