@@ -25,6 +25,11 @@ import tests.typecheck  # noqa: F401 - the hook below finds it by name
 _hook = install_import_hook("models", "tests.typecheck.check")
 
 import pytest
+from hypothesis import settings as hypothesis_settings
+
+# How fast a machine is decides no test.
+hypothesis_settings.register_profile("patient", deadline=None)
+hypothesis_settings.load_profile("patient")
 
 if TYPE_CHECKING:
     from tests.head import Head

@@ -28,7 +28,7 @@ def refusal(text: str, **options: Any) -> str:
 
 @given(PLAIN)
 def test_what_was_written_is_read(value: Any) -> None:
-    assert decode_yaml(yaml.safe_dump(value, allow_unicode=True), "it") == value
+    assert decode_yaml(yaml.safe_dump(value), "it") == value  # with allow_unicode the writer loses U+0085
 
 
 @given(PLAIN)

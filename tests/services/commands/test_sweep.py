@@ -176,14 +176,25 @@ def test_an_interrupt_keeps_what_is_finished(command, file, tmp_path: Path, monk
     assert "4 runs fitted by this command, 2 reused" in command("sweep", "run", file, *HERE).out
 
 
-def test_a_sweep_of_which_nothing_is_finished_ends_badly_and_says_why(command, tmp_path: Path):
+def test_a_sweep_of_which_nothing_is_finished_ends_badly_and_says_why(
+    command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("BASIN_RUN_HOURS", "1e-9")
+    net = SWEEP["learners"][0]
+    (tmp_path / "bad.yaml").write_text(yaml.safe_dump(SWEEP | {"learners": [net], "datasets": ["iris"], "vary": {}}))
+    ended = command("sweep", "run", "bad.yaml", *HERE)
+    assert ended.status == 1
+    assert rows(ended.out) == [["net", "1", "0", "0", "1", "0"]]
+    assert "! 1 run failed: " in ended.out
+    assert "BASIN_RUN_HOURS" in ended.out
+
+
+def test_a_formula_that_the_data_cannot_have_is_refused_before_anything_is_fitted(command, tmp_path: Path):
     typo = {"name": "typo", "predictor": {"kind": "formula", "formula": "x9"}, "inference": {"method": "pymc"}}
     (tmp_path / "bad.yaml").write_text(yaml.safe_dump(SWEEP | {"learners": [typo], "datasets": ["iris"], "vary": {}}))
     ended = command("sweep", "run", "bad.yaml", *HERE)
-    assert ended.status == 1
-    assert rows(ended.out) == [["typo", "1", "0", "0", "1", "0"]]
-    assert "! 1 run failed: " in ended.out
-    assert "x9" in ended.out
+    assert ended.status == 2
+    assert "learner 'typo': formula 'x9' has an unknown column 'x9'; the columns are" in ended.err
 
 
 def test_the_schema_is_that_of_a_sweep_file(command):
