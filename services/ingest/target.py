@@ -57,7 +57,7 @@ def read_target(
     if not present.any():
         raise DataError(f"target {name!r} is missing in every row: choose another column")
     if not present.all():
-        notes.append(f"{(~present).sum()} rows without a target {name!r} were dropped")
+        notes.append(f"{(~present).sum()} rows without a target {name!r} were dropped; rows are numbered without them")
     values = found.values.drop_nulls()
     if values.n_unique() == 1:
         raise DataError(

@@ -91,7 +91,7 @@ def test_rows_without_a_target_are_dropped_and_noted():
     found = read_target(target(["a", "", "b", "NA", None] * 10))
     assert found.keep.tolist() == [True, False, True, False, False] * 10
     assert len(found.values) == 20
-    assert "30 rows without a target 'y' were dropped" in found.notes
+    assert "30 rows without a target 'y' were dropped; rows are numbered without them" in found.notes
 
 
 def test_rare_classes_are_dropped_and_noted_and_the_others_recoded():
