@@ -385,7 +385,6 @@ def _with_a_body_that_is_none(seeds: Seeds) -> Iterator[Bad]:
         code = (
             "invalid_sweep" if about in ("a number beyond floats", "half a character", "a NUL") else "invalid_request"
         )
-        code = "invalid_sweep" if about == "a number of many digits" else code
         yield Bad(f"body: {about}", "POST", SWEEPS, 422, code, JSON, body)
         yield Bad(f"body: {about}", "POST", SCHEDULES, 422, "invalid_request", JSON, body)
     for kind in (
@@ -461,7 +460,7 @@ def _with_a_sweep_that_is_none(seeds: Seeds) -> Iterator[Bad]:
         about = json.dumps(each)[:60]
         yield Bad(f"sweep {about}", "POST", SWEEPS, 422, "invalid_sweep", JSON, json.dumps(definition(**each)).encode())
     twice = json.dumps(definition())[:-1] + ', "name": "../up"}'
-    yield Bad("the second of two names", "POST", SWEEPS, 422, "invalid_sweep", JSON, twice.encode())
+    yield Bad("the second of two names", "POST", SWEEPS, 422, "invalid_request", JSON, twice.encode())
     yield Bad("nothing asked for", "POST", SWEEPS, 422, "invalid_sweep", JSON, b"{}")
 
 
