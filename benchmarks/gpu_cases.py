@@ -107,7 +107,8 @@ def _pack(s: Setup, members: int) -> tuple[Array, Array, Rates, Data]:
     rates = jax.tree.map(lambda rate: jnp.full(members, rate, jnp.result_type(type(rate))), Rates(0.02, 0.9))
     scales = jnp.asarray(flat_scales(s.model), jnp.float32)
     # Each member has rows of its own, as in a sweep over splits.
-    data = jax.tree.map(lambda a: jnp.tile(a, (members, *[1] * a.ndim)), Data(s.x, s.y, s.x, s.y, scales))
+    alone = Data(s.x, s.y, s.x, s.y, scales, jnp.zeros_like(scales))
+    data = jax.tree.map(lambda a: jnp.tile(a, (members, *[1] * a.ndim)), alone)
     return jax.jit(jax.vmap(s.model.init))(keys), keys, rates, data
 
 
