@@ -10,10 +10,11 @@ the commits that they had yet to read.
 """
 
 import random
+import secrets
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -30,6 +31,8 @@ KEEP_HOURS = 168
 LONGEST_PAUSE = 2.0
 FRESH_SECONDS = 3600.0
 CLOCKS_AGREE = timedelta(hours=1)
+CLAIMS = "compactions"
+CLAIM_LASTS = timedelta(hours=1)
 
 # Files that are full are left alone by the next compaction, and readers skip groups of rows that they do not want.
 FILE_BYTES = 2**25
@@ -158,12 +161,45 @@ class Committer:
 
         What is old enough is told by this process's clock, and so is left to those whose clock the store's agrees with.
         """
-        if abs(self._storage.clock() - datetime.now(UTC)) > CLOCKS_AGREE:
+        now = self._storage.clock()
+        if abs(now - datetime.now(UTC)) > CLOCKS_AGREE:
             return
         delta = self._tables[table]
-        version, files = delta.version(), frozenset(tables.files(self._storage, delta))
-        with suppress(OSError, DeltaError):
+        with claimed(self._storage, table, now) as alone, suppress(OSError, DeltaError):
+            if not alone:
+                return
+            self._storage.patiently(delta.update_incremental)
+            version, files = delta.version(), frozenset(tables.files(self._storage, delta))
             delta.optimize.compact(target_size=FILE_BYTES, writer_properties=IN_GROUPS, **NEXT_VERSION_ONLY)
             tables.flush(self._storage, table, delta, version, files)
             delta.vacuum(retention_hours=KEEP_HOURS, dry_run=False, full=True)
             delta.cleanup_metadata()
+
+
+@contextmanager
+def claimed(storage: Storage, table: str, now: datetime) -> Iterator[bool]:
+    """Whether this writer alone may put a table's files together, until the block ends.
+
+    Deltalake lets several do so at once: it tries a compaction again by itself, after another one of the same files,
+    and every row is there twice. A claim of a writer that was killed ends after `CLAIM_LASTS`, by the store's clock;
+    the next one has the next number, so that one writer alone takes over.
+    """
+    numbers = sorted(int(name.rpartition(".")[2]) for name in storage.names(CLAIMS) if name.startswith(f"{table}."))
+    if numbers and now - _made_at(storage, f"{table}.{numbers[-1]}", now) < CLAIM_LASTS:
+        yield False
+        return
+    mine = numbers[-1] + 1 if numbers else 0
+    alone = storage.create(CLAIMS, f"{table}.{mine}", f"{now.isoformat()} {secrets.token_hex(8)}".encode())
+    try:
+        yield alone
+    finally:
+        if alone:
+            for number in (*numbers, mine):  # this one last: until then none can be made
+                storage.remove(CLAIMS, f"{table}.{number}")
+
+
+def _made_at(storage: Storage, name: str, now: datetime) -> datetime:
+    try:
+        return datetime.fromisoformat(storage.read(CLAIMS, name).decode().split()[0])
+    except FileNotFoundError:  # its writer is done by now: the next time will do
+        return now

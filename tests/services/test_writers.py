@@ -3,12 +3,14 @@
 import os
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from services import commits
+from services import commits, tables
+from services.storage import Storage
 from services.store import Store, writing
 from tests.services import crashing, factories
 from tests.services.crashing import ended_well, killed, start
@@ -38,6 +40,33 @@ def test_commits_of_two_writers_both_go_through(location: str) -> None:
             second.commit()
             first.commit()
     assert_holds_exactly(location, records)
+
+
+def test_files_are_put_together_once_by_two_writers_that_know_the_same(location: str) -> None:
+    records = some_records(3)
+    for record in records:
+        with writing(location) as writer:
+            writer.put(record)
+    with writing(location) as first, writing(location) as second:
+        for each in (first, second):
+            each._committer._tidy("runs")
+    assert_holds_exactly(location, records)
+    assert len(tables.files(Storage(location), tables.opened(Storage(location), "runs"))) == 1
+
+
+def test_a_claim_to_put_files_together_is_one_writers_until_it_ends_or_is_old(location: str) -> None:
+    storage, now = Storage(location), datetime(2026, 3, 1, 12, tzinfo=UTC)
+    storage.make()
+    with commits.claimed(storage, "runs", now) as first:
+        later = now + commits.CLAIM_LASTS - timedelta(seconds=1)
+        with commits.claimed(storage, "runs", later) as second, commits.claimed(storage, "metrics", later) as other:
+            assert (first, second, other) == (True, False, True)
+        with (
+            commits.claimed(storage, "runs", now + commits.CLAIM_LASTS) as third,
+            commits.claimed(storage, "runs", now + commits.CLAIM_LASTS) as fourth,
+        ):
+            assert (third, fourth) == (True, False)
+    assert storage.names(commits.CLAIMS) == []
 
 
 def append_for_it(location: str) -> None:
