@@ -81,6 +81,20 @@ def _make_cache(path: Path) -> None:
         ) from error
 
 
+def check_idle_at_once(place: Workplace, sweep: str) -> None:
+    """Say that another command is at this sweep before anything is read or waited for, where there is a store at all.
+
+    Raises:
+        ServiceError: one is.
+    """
+    from services.opening import exists
+    from services.standing import check_idle
+    from services.store import Store
+
+    if exists(place.store):
+        check_idle(Store(place.store), sweep)
+
+
 @contextmanager
 def store_of(place: Workplace, sweep: str) -> "Iterator[Writer]":
     """Open the store for writing once no other command is at this sweep, and say which of its runs were damaged.

@@ -8,6 +8,7 @@ from pydantic import ConfigDict, Field
 from models.spec import Count, Positive, Settings
 from services.ledger import default_url
 from services.settings import settings
+from services.yaml_file import MOST_VALUES
 
 
 class Limits(Settings):
@@ -19,7 +20,7 @@ class Limits(Settings):
     """Of a request's body."""
     json_depth: Count = 32
     """Of mappings and lists in a request's body."""
-    json_values: Count = 100_000
+    json_values: Count = MOST_VALUES
     """Values in it, mappings and lists among them."""
     requests_per_second: Positive = 50.0
     """Of one token, or of one address where there is none."""

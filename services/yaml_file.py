@@ -15,7 +15,7 @@ from models.spec import SpecError
 LARGEST = 4 * 2**20  # bytes
 DEEPEST = 32
 MOST_VALUES = 100_000
-_MOST_DIGITS = 400  # a double has at most 309 before its point
+MOST_DIGITS = 400  # a double has at most 309 before its point
 _SHORT = 2**13  # characters of a text that may be read a second time
 _LONGEST = 80  # characters of a key that are told
 # libyaml's, where PyYAML was built with it: ten times as fast.
@@ -134,8 +134,8 @@ def _parts(node: yaml.Node) -> Iterator[yaml.Node]:
                 yield value
         case yaml.SequenceNode(value=items):
             yield from items
-        case yaml.ScalarNode(tag=tag, value=text) if tag in _NUMBERS and len(text) > _MOST_DIGITS:
-            raise _fault(node, f"a number of more than {_MOST_DIGITS} digits: expected a smaller one")
+        case yaml.ScalarNode(tag=tag, value=text) if tag in _NUMBERS and len(text) > MOST_DIGITS:
+            raise _fault(node, f"a number of more than {MOST_DIGITS} digits: expected a smaller one")
 
 
 def _check_key(key: yaml.Node, seen: dict[str, yaml.Node]) -> None:

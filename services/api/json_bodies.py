@@ -4,9 +4,8 @@ import json
 import re
 
 from services.api.errors import ApiError
+from services.yaml_file import MOST_DIGITS, MOST_VALUES
 
-MOST_VALUES = 100_000
-_MOST_DIGITS = 400  # a double has at most 309 before its point
 _LONGEST_KEY = 80  # characters that are told
 # A string (whole, or cut off) and whether it is a key, brackets, a comma, a number, or one that JSON does not have.
 # Possessive, and what JSON does not have side by side is one: no text takes long.
@@ -49,8 +48,8 @@ def check_json(body: bytes, deepest: int, most: int = MOST_VALUES) -> None:
             case 5:
                 values += 1
             case 6:
-                if len(found[_DIGITS].strip()) > _MOST_DIGITS:
-                    raise _refused(f"the body has a number of more than {_MOST_DIGITS} digits: expected a smaller one")
+                if len(found[_DIGITS].strip()) > MOST_DIGITS:
+                    raise _refused(f"the body has a number of more than {MOST_DIGITS} digits: expected a smaller one")
             case _:
                 raise _refused("the body has NaN or Infinity in it, which JSON does not have: leave it out")
         if values > most:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from services.app import Workplace, again, attend, crew, store_of, tell, workplace
+from services.app import Workplace, again, attend, check_idle_at_once, crew, store_of, tell, workplace
 from services.commands.options import AddressOption, GpusOption, StoreOption, WorkersOption, listed
 from services.commands.outputs import check_outputs, write_json, writing_output
 from services.geometry import BARRIER_THRESHOLD
@@ -82,13 +82,10 @@ def measure(
     asked = None if measures is None else parse_measures(measures)
     from models.geometry.paths import Paths
     from services.measuring import wanted
-    from services.opening import exists
     from services.plans import datasets_of
     from services.standing import check_idle
-    from services.store import Store
 
-    if exists(place.store):  # told at once, where there is something to tell of
-        check_idle(Store(place.store), sweep)
+    check_idle_at_once(place, sweep)
     with store_of(place, sweep) as writer:
         own, connections = wanted(writer, sweep)
         check_idle(writer, sweep)

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from services.app import again, attend, crew, store_of, tell, warn, workplace
+from services.app import again, attend, check_idle_at_once, crew, store_of, tell, warn, workplace
 from services.commands.geometry import take_measures
 from services.commands.options import AddressOption, GpusOption, StoreOption, WorkersOption, print_json
 from services.formatting import format_bytes, format_seconds, printable
@@ -138,13 +138,10 @@ def _carry_out(
     )
     from models.measuring import MEASURED_DRAWS
     from services.execution import carry_out, waiting
-    from services.opening import exists
     from services.plans import load_datasets, plan
     from services.standing import check_idle, read_standing
-    from services.store import Store
 
-    if exists(place.store):  # told at once, where there is something to tell of
-        check_idle(Store(place.store), sweep.name)
+    check_idle_at_once(place, sweep.name)
     planned = plan(sweep, load_datasets(sweep, place.cache))
     with store_of(place, sweep.name) as writer:
         check_idle(writer, sweep.name)
