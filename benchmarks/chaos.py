@@ -18,7 +18,7 @@ from benchmarks.chaos_monkey import Account, Driver, Kind, Monkey, Strike, draw_
 from benchmarks.chaos_stores import differences, faults, n_rows
 from benchmarks.table import Table, figure
 from services.provenance import PROJECT
-from services.store import Store
+from services.store.store import Store
 
 N_NODES = 3
 

@@ -8,10 +8,10 @@ import numpy as np
 import polars as pl
 import polars.selectors as cs
 
-from services.bundles import Bundle
-from services.checking import check
-from services.schemas import SCHEMAS
-from services.store import Store
+from services.store.bundles import Bundle
+from services.store.integrity import check
+from services.store.schemas import SCHEMAS
+from services.store.store import Store
 
 # Columns that tell of the work instead of the result. All others are compared, `attempt`, `bundle` and `error` among
 # them: no run may fail because of what is killed.

@@ -23,13 +23,13 @@ from benchmarks.geometry_problem import Problem, Truth, digits, problem, truth
 from benchmarks.peer import run_peer
 from benchmarks.peers.unit_costs import costs, unit_seconds
 from benchmarks.table import Table, figure
-from models.geometry.catalogue import ask
 from models.geometry.definition import Point
-from models.geometry.lanczos import top_eigenpairs
-from models.geometry.measures import measure as measure_at
-from models.geometry.products import Hessian
-from models.geometry.spectral_density import lanczos_quadrature, spectral_density
-from models.geometry.trace import estimate_trace, exact_trace
+from models.geometry.families.spectral_density import lanczos_quadrature, spectral_density
+from models.geometry.operators.lanczos import top_eigenpairs
+from models.geometry.operators.products import Hessian
+from models.geometry.operators.trace import estimate_trace, exact_trace
+from models.measuring.at_points import measure as measure_at
+from models.measuring.catalogue import ask
 
 WORKS = {
     "product": "Hessian product",

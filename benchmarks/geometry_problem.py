@@ -9,13 +9,13 @@ from jaxtyping import Array, Float
 from scipy.sparse.linalg import LinearOperator, eigsh
 from sklearn.datasets import load_digits
 
-from models import likelihoods
 from models.geometry.landscape import Landscape
+from models.inference.lock_step import Member, train
 from models.inference.optimise import Data, Rates, trainer
-from models.posterior import build
+from models.joint import likelihoods
+from models.joint.model import build
+from models.joint.priors import flat_scales
 from models.predictors.mlp import ACTIVATIONS, MLPNet
-from models.priors import flat_scales
-from models.train import Member, train
 
 N_CLASSES = 10
 BATCH_SIZE = 32

@@ -10,17 +10,17 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from models import likelihoods
-from models.geometry.lanczos import top_eigenpairs
 from models.geometry.landscape import Landscape
-from models.geometry.products import Hessian
-from models.geometry.trace import exact_trace
+from models.geometry.operators.lanczos import top_eigenpairs
+from models.geometry.operators.products import Hessian
+from models.geometry.operators.trace import exact_trace
 from models.inference import hmc
+from models.inference.lock_step import Member, train
 from models.inference.optimise import Data, Rates, Trainer, trainer, vmapped
-from models.posterior import Model, build, log_joint
+from models.joint import likelihoods
+from models.joint.model import Model, build, log_joint
+from models.joint.priors import flat_scales, normal_scales
 from models.predictors.mlp import ACTIVATIONS, MLPNet
-from models.priors import flat_scales, normal_scales
-from models.train import Member, train
 
 N_CLASSES = 10
 BATCH_SIZE = 32
@@ -201,7 +201,9 @@ def curvature(s: Setup, plan: Plan, at: np.ndarray) -> dict[str, Any]:
 
 def density(s: Setup, plan: Plan, at: np.ndarray) -> dict[str, Any]:
     """Spectral densities of nets, side by side, by one random vector each."""
-    from models.geometry.spectral_density import lanczos_quadrature  # needs pydantic, which a bare machine may lack
+    from models.geometry.families.spectral_density import (
+        lanczos_quadrature,  # needs pydantic, which a bare machine may lack
+    )
 
     landscape = Landscape(s.model, s.x, s.y)
 

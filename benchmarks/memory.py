@@ -17,13 +17,13 @@ import jax.numpy as jnp
 
 from benchmarks.process import peak_bytes
 from benchmarks.table import Table, figure
-from models import likelihoods
-from models.geometry.catalogue import ask
 from models.geometry.definition import Point
 from models.geometry.landscape import Landscape
-from models.geometry.products import Hessian
-from models.geometry.trace import estimate_trace
-from models.posterior import build
+from models.geometry.operators.products import Hessian
+from models.geometry.operators.trace import estimate_trace
+from models.joint import likelihoods
+from models.joint.model import build
+from models.measuring.catalogue import ask
 from models.predictors.mlp import ACTIVATIONS, MLPNet
 
 MIB = 2**20

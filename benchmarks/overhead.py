@@ -22,12 +22,12 @@ from cluster.executor import WIDTH, Executor, InProcessExecutor, Lost
 from cluster.packing import Item
 from cluster.ray_executor import RayExecutor
 from cluster.resources import Resources
-from models.dataset import Dataset, Partition, sealed
-from models.events import Event, Result
-from models.result import RunRequest
-from models.spec import Learner, Linear, Optimise, resolve
-from services.runner import OnEvent, run
-from services.store import writing
+from models.data.dataset import Dataset, Partition, sealed
+from models.runs.events import Event, Result
+from models.runs.result import RunRequest
+from models.spec.learner import Learner, Linear, Optimise, resolve
+from services.execution.runner import OnEvent, run
+from services.store.store import writing
 
 WORKERS = 2
 

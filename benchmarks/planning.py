@@ -15,11 +15,11 @@ from typing import Any
 
 from benchmarks.table import Table, figure
 from benchmarks.work import scored
-from models.spec import canonical_json
-from services.plans import Plan, load_datasets, plan
-from services.runner import keep
-from services.store import writing
-from services.sweeps import Sweep, parse_sweep
+from models.spec.learner import canonical_json
+from services.execution.runner import keep
+from services.store.store import writing
+from services.sweeps.definition import Sweep, parse_sweep
+from services.sweeps.plan import Plan, load_datasets, plan
 
 LEARNERS = ("mlp-sgd", "mlp-adam", "mlp-sgd-large-batch", "linear-map")
 VARIED = {"inference.learning_rate": (0.001, 0.003, 0.01, 0.03, 0.1), "inference.momentum": (0.0, 0.5, 0.8, 0.9, 0.95)}

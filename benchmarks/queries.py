@@ -20,10 +20,10 @@ from polars.testing import assert_frame_equal
 
 from benchmarks import runs_table
 from benchmarks.table import Table, figure
-from services.commits import COMPACT_EVERY, Committer
-from services.results import query
-from services.store import BATCH, Store, writing
-from services.tables import FITTED
+from services.store.commits import COMPACT_EVERY, Committer
+from services.store.results import query
+from services.store.store import BATCH, Store, writing
+from services.store.tables import FITTED
 
 SMALL_COMMITS = COMPACT_EVERY - 10
 PEER_REPEATS = 5

@@ -7,16 +7,16 @@ from datetime import UTC, datetime
 import numpy as np
 import polars as pl
 
-from models.dataset import Partition
-from models.result import RunRequest, RunResult, Seconds
-from models.spec import resolve
-from services.bundles import Record, manifest_of
-from services.commits import Committer
-from services.learners import presets
+from models.data.dataset import Partition
+from models.runs.result import RunRequest, RunResult, Seconds
+from models.spec.learner import resolve
 from services.provenance import provenance
-from services.rows import run_rows
-from services.schemas import SCHEMAS
-from services.varying import variants
+from services.store.bundles import Record, manifest_of
+from services.store.commits import Committer
+from services.store.rows import run_rows
+from services.store.schemas import SCHEMAS
+from services.sweeps.learners import presets
+from services.sweeps.search_space import variants
 
 LEARNERS = ("mlp-sgd", "mlp-adam", "bnn-nuts", "linear-map", "boosted-trees")
 DATASETS = {"digits": 10, "wine": 3, "breast-cancer": 2, "iris": 3}  # with their numbers of classes

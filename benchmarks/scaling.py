@@ -20,7 +20,7 @@ from cluster.packing import Item
 from cluster.ray_executor import RayExecutor
 from cluster.resources import Resources
 from cluster.runtime import HEALTH_CHECKS, connect
-from models.events import Result
+from models.runs.events import Result
 
 CPUS = 2  # of each machine
 SECONDS = (0.1, 0.3)  # the shortest and the longest run

@@ -23,9 +23,9 @@ from benchmarks.service_load import Load, Outcome, Stored, Timed
 from benchmarks.service_process import AWAY, Loading, Server, make_tokens
 from benchmarks.service_store import Made
 from benchmarks.table import Table, figure
-from services.commits import Committer
-from services.storage import Storage
-from services.store import BATCH, BATCH_SECONDS
+from services.store.commits import Committer
+from services.store.objects import Storage
+from services.store.store import BATCH, BATCH_SECONDS
 
 READERS, SUBMITTERS = 50, 5
 THINK_SECONDS, SUBMIT_SECONDS = 1.0, 1.0

@@ -9,8 +9,8 @@ import httpx
 
 from benchmarks.service_load import NOBODY, Load, Submitted
 from benchmarks.service_process import AWAY, Loading, Server, make_tokens
-from services import submissions
-from services.ledger import Ledger, default_url
+from services.ledger.database import Ledger, default_url
+from services.submissions import records
 
 SUBMITTERS = 5
 SUBMIT_SECONDS = 0.5
@@ -74,7 +74,7 @@ def accepted_by(store: Path) -> dict[str, str]:
     """The submissions that a ledger has, by the sweeps' names."""
     ledger = Ledger(default_url(store, store))
     try:
-        found = submissions.latest_of(ledger, submissions.names(ledger))
+        found = records.latest_of(ledger, records.names(ledger))
         return {name: each.id for name, each in found.items()}
     finally:
         ledger.close()
@@ -92,10 +92,10 @@ def _succeeded(store: Path, accepted: Sequence[Submitted]) -> int:
     wanted, until = [each.sweep["name"] for each in accepted], time.monotonic() + PATIENCE
     ledger = Ledger(default_url(store, store))
     try:
-        while submissions.active(ledger):
+        while records.active(ledger):
             if time.monotonic() > until:
                 raise RuntimeError(f"after {PATIENCE:.0f} s there are sweeps that have not ended")
             time.sleep(0.5)
-        return sum(each.state == "succeeded" for each in submissions.latest_of(ledger, wanted).values())
+        return sum(each.state == "succeeded" for each in records.latest_of(ledger, wanted).values())
     finally:
         ledger.close()

@@ -15,8 +15,8 @@ from pathlib import Path
 import psutil
 
 from benchmarks.service_load import Load, Outcome, Submitted, Timed
-from services import tokens
-from services.ledger import Ledger, default_url
+from services.ledger import tokens
+from services.ledger.database import Ledger, default_url
 from services.provenance import PROJECT
 
 AWAY = ("--address", "http://127.0.0.1:1")  # a cluster that does not answer

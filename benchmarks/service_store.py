@@ -14,18 +14,18 @@ import numpy as np
 import polars as pl
 
 from benchmarks import runs_table
-from models.dataset import Partition
-from models.result import Measure, Metric, RunRequest, RunResult, Seconds
-from models.spec import Learner, canonical_json, resolve
-from services.bundles import Record
-from services.commits import COMPACT_EVERY, Committer
-from services.learners import presets
-from services.plans import MEMBERS
+from models.data.dataset import Partition
+from models.runs.result import Measure, Metric, RunRequest, RunResult, Seconds
+from models.spec.learner import Learner, canonical_json, resolve
 from services.provenance import provenance
-from services.schemas import SCHEMAS
-from services.store import BATCH, Writer, writing
-from services.sweeps import parse_sweep
-from services.tables import IS_FITTED
+from services.store.bundles import Record
+from services.store.commits import COMPACT_EVERY, Committer
+from services.store.schemas import SCHEMAS
+from services.store.store import BATCH, Writer, writing
+from services.store.tables import IS_FITTED
+from services.sweeps.definition import parse_sweep
+from services.sweeps.learners import presets
+from services.sweeps.plan import MEMBERS
 
 STUDIED = "flat-or-sharp"
 LEARNERS = ("mlp-sgd", "mlp-adam", "linear-map")

@@ -20,12 +20,12 @@ from sklearn.datasets import load_digits
 
 from benchmarks.peer import run_peer
 from benchmarks.table import Table, figure
-from models import likelihoods
+from models.inference.lock_step import Member, train
 from models.inference.optimise import Data, Rates, trainer
-from models.posterior import build
+from models.joint import likelihoods
+from models.joint.model import build
+from models.joint.priors import flat_scales
 from models.predictors.mlp import ACTIVATIONS, MLPNet
-from models.priors import flat_scales
-from models.train import Member, train
 
 SETTINGS = {"widths": [32, 32], "batch_size": 32, "learning_rate": 0.05, "momentum": 0.9, "k": 10}
 WAYS = ("eager", "ensemble")

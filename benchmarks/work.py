@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cluster.executor import Arrays, Emit
-from models.events import Result, begun
-from models.result import Metric, RunRequest, RunResult, Seconds
+from models.runs.events import Result, begun
+from models.runs.result import Metric, RunRequest, RunResult, Seconds
 
 
 def scored(request: RunRequest) -> RunResult:

@@ -17,7 +17,7 @@ from cluster.pool import LOOK_SECONDS, Actor, Job, Pool
 from cluster.resources import Resources
 from cluster.streaming import GivenBack
 from cluster.work import Arrays, Lost, Work, one_line
-from models.events import START, Checkpoint, Event, Progress, late
+from models.runs.events import START, Checkpoint, Event, Progress, late
 
 _WORTH_ASKING = 1.0  # seconds of work that an idle worker is given from a busy one; a new worker wants a pack
 _START_SECONDS = 300.0  # what a worker's start may take, on a machine that is busy or far away

@@ -11,7 +11,7 @@ from cluster.packing import Item, Pack, Taker, Waiting
 from cluster.resources import Resources
 from cluster.streaming import GivenBack, Stream
 from cluster.work import Arrays, Emit, Lost, Work
-from models.events import Event, Result
+from models.runs.events import Event, Result
 
 __all__ = ["WIDTH", "Arrays", "Emit", "Executor", "InProcessExecutor", "Lost", "Spent", "Work"]
 

@@ -10,7 +10,9 @@ from typing import Any
 from cluster.resources import Resources
 
 PACK_SECONDS = 10.0  # what a pack should take: long beside the cost of sending it, short beside a sweep's tail
-LOCK_STEP = 16  # runs that advance together on an accelerator: models.train.WIDTH, whose import would bring JAX
+LOCK_STEP = (
+    16  # runs that advance together on an accelerator: models.inference.lock_step.WIDTH, whose import would bring JAX
+)
 LOOK_AHEAD = 1024  # runs that wait at a time, of however many there are
 _CONSIDERED = 64  # programs that are weighed against each other for one pack
 

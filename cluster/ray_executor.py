@@ -14,7 +14,7 @@ from cluster.executor import WIDTH, Arrays, Lost, Spent, Work
 from cluster.packing import Item, Waiting
 from cluster.pool import Pool
 from cluster.runtime import connect, is_broken
-from models.events import Event
+from models.runs.events import Event
 
 logger = logging.getLogger(__name__)
 

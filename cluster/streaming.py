@@ -12,7 +12,7 @@ from typing import Any
 from cluster.packing import Item
 from cluster.programs import drop_programs
 from cluster.work import Arrays, Lost, Work, one_line
-from models.events import START, Event, LateError, Progress, Result, late
+from models.runs.events import START, Event, LateError, Progress, Result, late
 
 logger = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from models.events import Event
+from models.runs.events import Event
 
 Arrays = Mapping[str, np.ndarray]
 Emit = Callable[[Event], None]
@@ -15,8 +15,9 @@ Work = Callable[[Sequence[Any], Any, Mapping[str, Arrays], Emit], None]
 
 `checkpoints` holds the last arrays of those runs that were interrupted, by run key. The data may be read-only.
 
-Work that emits `models.events.begun` for a run does so for every run, before it computes anything for it and after it
-has emitted the results of all that it computed. It can be asked for the runs that it has not begun, and a worker's
+Work that emits `models.runs.events.begun` for a run does so for every run, before it computes anything for it and
+after it has emitted the results of all that it computed. It can be asked for the runs that it has not begun, and a
+worker's
 death is blamed on those alone that had begun.
 """
 

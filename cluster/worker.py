@@ -7,7 +7,7 @@ import ray
 from cluster.packing import Item
 from cluster.streaming import GivenBack, Stream
 from cluster.work import Arrays, Lost, Work
-from models.events import Event
+from models.runs.events import Event
 
 
 class Worker:

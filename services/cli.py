@@ -26,7 +26,7 @@ from services.commands import (
     token,
 )
 from services.errors import ServiceError
-from services.interrupts import terminable
+from services.execution.interrupts import terminable
 
 app = typer.Typer(
     name="basin",
@@ -102,8 +102,8 @@ def _told(error: Exception) -> tuple[str, int]:
         message = error.format_message().replace("Value error, ", "")
         return message and f"{message.rstrip('.')}{hint}", error.exit_code
     # Those that only arise once their modules are imported.
-    from models.dataset import DataError
-    from models.spec import SpecError
+    from models.data.dataset import DataError
+    from models.spec.learner import SpecError
 
     if isinstance(error, ServiceError | ClusterError | DataError | SpecError):
         return str(error), 2

@@ -20,9 +20,9 @@ if os.environ.get("BASIN_DATA"):  # some tests change the folder they run in
 
 from jaxtyping import install_import_hook
 
-import tests.typecheck  # noqa: F401 - the hook below finds it by name
+import tests.support.typecheck  # noqa: F401 - the hook below finds it by name
 
-_hook = install_import_hook("models", "tests.typecheck.check")
+_hook = install_import_hook("models", "tests.support.typecheck.check")
 
 import pytest
 from hypothesis import settings as hypothesis_settings
@@ -32,7 +32,7 @@ hypothesis_settings.register_profile("patient", deadline=None)
 hypothesis_settings.load_profile("patient")
 
 if TYPE_CHECKING:
-    from tests.head import Head
+    from tests.support.head import Head
 
 
 @pytest.fixture(scope="session")
@@ -54,7 +54,7 @@ def _programs() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def head() -> "Iterator[Head]":
     """A Ray cluster of its own, with a dashboard; its token is that of the tests."""
-    from tests.head import start_head
+    from tests.support.head import start_head
 
     with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
         started = start_head(Path(folder), os.environ["RAY_AUTH_TOKEN"])

@@ -25,7 +25,12 @@ MODE = re.compile(r"""RAY_AUTH_MODE\W{1,12}?(?:value\W+)?(\w+)""")
 
 def test_whatever_starts_ray_gives_it_a_token():
     starting = {name for name, text in TEXTS.items() if STARTS.search(text)}
-    assert starting >= {"cluster/runtime.py", "tests/head.py", "ray_cluster.yaml", "deploy/kuberay/raycluster.yaml"}
+    assert starting >= {
+        "cluster/runtime.py",
+        "tests/support/head.py",
+        "ray_cluster.yaml",
+        "deploy/kuberay/raycluster.yaml",
+    }
     tested = {name for name in starting if name.startswith("tests/")}  # in processes that have the token of this one
     assert 'os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))' in TEXTS["tests/conftest.py"]
     assert {name for name in starting - tested if not TOKEN.search(TEXTS[name])} == set()
@@ -34,7 +39,7 @@ def test_whatever_starts_ray_gives_it_a_token():
 def test_nothing_turns_the_tokens_off():
     modes = {(name, mode) for name, text in TEXTS.items() for mode in MODE.findall(text)}
     assert {name for name, mode in modes if mode == "token"} >= {
-        "tests/head.py",
+        "tests/support/head.py",
         "ray_cluster.yaml",
         "deploy/Dockerfile",
     }

@@ -1,1 +1,1 @@
-"""Comparison of learners: estimates, paired differences, rank correlations and the verdict."""
+"""Which learner is better on the same rows, by how much, and how sure that is."""

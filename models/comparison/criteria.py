@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from models.scoring import mean_with_error, root_mean_with_error
+from models.prediction.scoring import mean_with_error, root_mean_with_error
 
 
 class Criterion(NamedTuple):

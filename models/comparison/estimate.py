@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from models.scoring import magnitude
+from models.prediction.scoring import magnitude
 
 
 class Estimate(NamedTuple):

@@ -1,1 +1,1 @@
-"""Loss-landscape geometry on a `Landscape`, one family of measures per file."""
+"""The loss landscape around a solution."""

@@ -3,7 +3,7 @@
 import equinox as eqx
 from jaxtyping import Array, Float
 
-from models.posterior import Model
+from models.joint.model import Model
 
 
 class Landscape(eqx.Module):

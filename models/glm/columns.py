@@ -7,9 +7,9 @@ from typing import Any
 
 from formulae.terms import Call, Variable
 
-from models.dataset import Split, listed
-from models.glm.grammar import Reading
-from models.record import SpecError
+from models.data.dataset import Split, listed
+from models.spec.formula_grammar import Reading
+from models.spec.settings import SpecError
 
 MAX_COLUMNS = 2000
 MAX_EFFECTS = 20_000

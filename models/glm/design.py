@@ -13,10 +13,10 @@ import pandas as pd
 from formulae.environment import Environment
 from formulae.terms.terms import Intercept
 
-from models.dataset import Part, Split
+from models.data.dataset import Part, Split
 from models.glm.columns import check_columns
-from models.glm.grammar import RESPONSE, Reading, read, refusal
-from models.record import SpecError
+from models.spec.formula_grammar import RESPONSE, Reading, read, refusal
+from models.spec.settings import SpecError
 
 # A column's own values beside the standardised ones. No name of a column has a dot in it.
 _OWN = ".own"

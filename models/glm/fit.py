@@ -7,14 +7,14 @@ import bambi as bmb
 import numpy as np
 import xarray as xr
 
-from models import propriety
-from models.dataset import Part, Split
+from models.data.dataset import Part, Split
 from models.glm.design import display, frame, quietly
 from models.glm.formula import EXTRAS, SLOPES, additive_model, formula_model, linear_predictor, pymc_model
 from models.glm.groups import CLASSES, effects_of, new_levels
 from models.glm.sampling import Sampled, SamplingError, sample
 from models.glm.watch import Arrays, Progress
-from models.spec import Flat, Formula, Learner, PyMC
+from models.joint import propriety
+from models.spec.learner import Flat, Formula, Learner, PyMC
 
 INTERCEPT = "intercept"
 
@@ -23,7 +23,8 @@ class GLMFit(NamedTuple):
     """Draws of a GLM.
 
     Attributes:
-        theta: (chain, draw, p) in the layout of `models.posterior.Model` over a `LinearNet`: weights (k, d) row-major,
+        theta: (chain, draw, p) in the layout of `models.joint.model.Model` over a `LinearNet`: weights (k, d)
+        row-major,
             biases (k,), the family's own parameters. None for a stated formula, whose terms are other than columns.
         eta: part -> (chain * draw, n, k) natural parameters, chain by chain.
         extra: (chain * draw, m) the family's own parameters.
@@ -48,8 +49,8 @@ class GLMFit(NamedTuple):
 def fit_formula(learner: Learner, split: Split, seed: int, progress: Progress, **how: Any) -> GLMFit:
     """Sample the posterior of a resolved learner with a `Formula` predictor, given the training part.
 
-    Without a formula the joint density is exactly `models.posterior.log_joint` with a `LinearNet` and the scales of
-    `models.build.prior_scales`. `progress` and `how` are as in `sampling.sample`.
+    Without a formula the joint density is exactly `models.joint.model.log_joint` with a `LinearNet` and the scales of
+    `models.joint.build.prior_scales`. `progress` and `how` are as in `sampling.sample`.
 
     Raises:
         SpecError: a formula or a combination that cannot be meant.

@@ -10,13 +10,13 @@ import pytensor.tensor as pt
 from bambi.model_components import DistributionalComponent
 from scipy.special import expit, logit
 
-from models.build import family_of
-from models.dataset import Part, Split
+from models.data.dataset import Part, Split
 from models.glm.design import NAMESPACE, call_in_empty_namespace, quietly
-from models.glm.grammar import RESPONSE
 from models.glm.stated import checked, checked_formula
-from models.null import Null
-from models.spec import Categorical, Flat, Learner, Likelihood, Normal, SpecError, StudentT
+from models.joint.build import family_of
+from models.joint.null import Null
+from models.spec.formula_grammar import RESPONSE
+from models.spec.learner import Categorical, Flat, Learner, Likelihood, Normal, SpecError, StudentT
 
 SLOPES = "slope"
 """The term that holds all columns where no formula is given."""
@@ -36,7 +36,7 @@ _FAMILIES = {
 def additive_model(learner: Learner, split: Split) -> bmb.Model:
     """Build the GLM on all design columns: eta = x W + b.
 
-    Its joint density is `models.posterior.log_joint` of a `LinearNet` with the same likelihood and prior. The columns
+    Its joint density is `models.joint.model.log_joint` of a `LinearNet` with the same likelihood and prior. The columns
     are one matrix-valued term, as a term of its own for each would multiply the time to compile.
 
     Raises:

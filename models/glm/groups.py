@@ -9,7 +9,7 @@ import xarray as xr
 from formulae.categorical import CategoricalBox
 from formulae.terms import Variable
 
-from models.dataset import Split, listed
+from models.data.dataset import Split, listed
 from models.glm.design import display, frame, quietly
 
 CLASSES = "the target_reduced_dim"

@@ -4,10 +4,10 @@ import numpy as np
 from formulae.matrices import DesignMatrices
 from formulae.terms import Term
 
-from models.dataset import Split
+from models.data.dataset import Split
 from models.glm.design import design_of, display
-from models.glm.grammar import shown
-from models.spec import Categorical, Flat, Formula, Learner, Likelihood, NegativeBinomial, Normal, SpecError
+from models.spec.formula_grammar import shown
+from models.spec.learner import Categorical, Flat, Formula, Learner, Likelihood, NegativeBinomial, Normal, SpecError
 
 # What Bambi and PyMC call by these names, so that no column of a formula may.
 _OF_THE_MEAN = {"categorical": "p", "bernoulli": "p"}

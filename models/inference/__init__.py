@@ -1,1 +1,1 @@
-"""Ways to get from a log joint to parameters, one method per file."""
+"""Optimisers and samplers over a flat parameter vector; they know of no data set."""

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
-from models.posterior import Model, log_prior
+from models.joint.model import Model, log_prior
 
 LARGE = 1e3
 

@@ -14,7 +14,7 @@ from starlette.requests import HTTPConnection
 from services.api.context import Context
 from services.api.errors import ApiError
 from services.errors import LedgerError
-from services.tokens import SCOPES, Keyring, Scope, Token
+from services.ledger.tokens import SCOPES, Keyring, Scope, Token
 
 COOKIE = "basin_token"
 PAGE_HEADER = "X-Basin-Request"  # pages send it; no form and no other site's script can without being asked first

@@ -7,17 +7,17 @@ from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Depends, Path, Query
 from starlette.responses import Response
 
-from models.spec import digest
+from models.spec.learner import digest
 from services.api.access import requires
 from services.api.context import Context, Here
 from services.api.errors import COMMON, documented
 from services.api.formats import KNOWN_HEADERS, MEDIA_TYPES, NOT_MODIFIED, REVALIDATE, Answer, Known, is_known, tag
 from services.api.parameters import only_known
-from services.document import Document
+from services.comparison.document import Document
 from services.geometry import BARRIER_THRESHOLD
 from services.geometry.document import GeometryDocument
 from services.provenance import provenance
-from services.sweeps import NAME
+from services.sweeps.definition import NAME
 
 router = APIRouter(prefix="/api/v1/sweeps", tags=["analyses"], dependencies=[requires("read"), Depends(only_known)])
 
@@ -50,7 +50,7 @@ async def compare_sweep(
     """
 
     def make() -> bytes:
-        from services.comparisons import compare_stored  # JAX, and seconds to import
+        from services.comparison.stored import compare_stored  # JAX, and seconds to import
 
         found = [each.document.model_dump_json() for each in compare_stored(context.store, name, dataset)]
         return f"[{','.join(found)}]".encode()

@@ -9,8 +9,7 @@ from fastapi import APIRouter, Depends, Header, Path
 from pydantic import Field
 from starlette.responses import Response, StreamingResponse
 
-from models.spec import Settings
-from services import bundles, parts, tables
+from models.spec.learner import Settings
 from services.api.access import requires
 from services.api.context import Context, Here
 from services.api.errors import COMMON, ApiError, documented
@@ -25,12 +24,14 @@ from services.api.formats import (
     json_answer,
 )
 from services.api.parameters import only_known
-from services.bundles import Manifest
 from services.errors import NotStoredError
-from services.parts import Directory
 from services.provenance import reproducing
-from services.rows import run_rows
-from services.schemas import SCHEMAS
+from services.store import bundles, tables
+from services.store import ranges as parts
+from services.store.bundles import Manifest
+from services.store.ranges import Directory
+from services.store.rows import run_rows
+from services.store.schemas import SCHEMAS
 
 router = APIRouter(prefix="/api/v1", tags=["runs"], dependencies=[requires("read"), Depends(only_known)])
 

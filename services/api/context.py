@@ -7,17 +7,17 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Request
 
-from services import opening
+from services.api.cache import Cache
 from services.api.errors import ApiError
 from services.api.formats import Answer
-from services.cache import Cache
-from services.content import content_of
-from services.ledger import Ledger
-from services.parts import Directory
-from services.reader import Reader
-from services.serving import Serving
-from services.standing import counts_by_learner
-from services.storage import Storage
+from services.api.settings import Serving
+from services.execution.status import counts_by_learner
+from services.ledger.database import Ledger
+from services.store import location as opening
+from services.store.objects import Storage
+from services.store.ranges import Directory
+from services.store.reader import Reader
+from services.store.versions import content_of
 
 KEPT_PARTS = 20_000  # of bundles whose directories are kept
 KEPT_COUNTS = 10_000  # learners of sweeps whose runs were counted
@@ -82,7 +82,7 @@ class Context:
         return Ledger(self.serving.ledger)
 
     def counts(self, sweep: str) -> list[dict[str, Any]]:
-        """What became of a stored sweep's runs, by learner, as `services.standing.counts_by_learner` has it.
+        """What became of a stored sweep's runs, by learner, as `services.execution.status.counts_by_learner` has it.
 
         Raises:
             NotStoredError: there is no such sweep.
@@ -92,8 +92,8 @@ class Context:
         return self._counts.get(key, lambda: counts_by_learner(self.store, self.store.sweep(sweep)[1]).to_dicts())
 
     def content(self, sweep: str, *tables: str) -> str:
-        """Tells what the store has of a sweep's runs, as `services.content.content_of` does, which is asked only where
-        something was stored since.
+        """Tells what the store has of a sweep's runs, as `services.store.versions.content_of` does, which is asked
+        only where something was stored since.
 
         Raises:
             NotStoredError: there is no such sweep.

@@ -18,13 +18,13 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cluster.errors import ClusterError
-from models.dataset import DataError
-from models.record import MOST_FAULTS
-from models.spec import Settings, SpecError
-from services.archive import DamagedError
+from models.data.dataset import DataError
+from models.spec.learner import Settings, SpecError
+from models.spec.settings import MOST_FAULTS
 from services.errors import ConflictError, NotStoredError, QueryError, ScheduleError, ServiceError
-from services.formatting import printable
-from services.tables import TableError
+from services.rendering.formatting import printable
+from services.store.archive import DamagedError
+from services.store.tables import TableError
 
 RETRY_SECONDS = 5
 _LONGEST = 4000  # characters of a message

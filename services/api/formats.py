@@ -12,7 +12,7 @@ from fastapi import Header
 from starlette.responses import Response
 
 from services.api.errors import ApiError
-from services.queries import Page
+from services.store.queries import Page
 
 Format = Literal["json", "arrow", "parquet"]
 

@@ -12,15 +12,15 @@ from prometheus_client.registry import Collector
 from pydantic import Field
 from starlette.responses import Response
 
-from models.result import Status
-from models.spec import SCHEMA_VERSION, Settings
+from models.runs.result import Status
+from models.spec.learner import SCHEMA_VERSION, Settings
 from services.api.access import requires
 from services.api.context import Context, Here
 from services.api.errors import COMMON, RETRY_SECONDS, ApiError, documented
 from services.errors import ServiceError
-from services.opening import VERSION
-from services.sweep_states import SweepState, all_stand, known
-from services.tables import evaluate
+from services.store.location import VERSION
+from services.store.tables import evaluate
+from services.submissions.states import SweepState, all_stand, known
 
 router = APIRouter(tags=["server"])
 

@@ -4,7 +4,7 @@ import json
 import re
 
 from services.api.errors import ApiError
-from services.yaml_file import MOST_DIGITS, MOST_VALUES
+from services.sweeps.yaml_file import MOST_DIGITS, MOST_VALUES
 
 _LONGEST_KEY = 80  # characters that are told
 # A string (whole, or cut off) and whether it is a key, brackets, a comma, a number, or one that JSON does not have.

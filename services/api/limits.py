@@ -17,8 +17,8 @@ from services.api.access import holder, is_permitted
 from services.api.envelope import Envelope
 from services.api.errors import ApiError, request_id_of, told
 from services.api.json_bodies import check_json
+from services.api.settings import Limits
 from services.errors import ServiceError
-from services.serving import Limits
 
 STRANGER_SHARE = 0.2  # of the rate and the burst, for an address whose requests bring no valid token
 STRANGER_BYTES = 64 * 2**10  # of a body, likewise

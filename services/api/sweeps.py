@@ -12,18 +12,19 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import ConfigDict, Field, GetJsonSchemaHandler
 
-from models.spec import Settings
-from services import standing, submissions
-from services.admission import Admitted, admit
+from models.spec.learner import Settings
 from services.api.access import Caller, requires
 from services.api.context import Context, Here, follower
 from services.api.errors import COMMON, ApiError, documented
 from services.api.parameters import only_known
 from services.errors import NotStoredError, ServiceError
-from services.standing import StandingFacts
-from services.submissions import Key, Submission
-from services.sweep_states import SweepStands, SweepState, all_stand, known, stands
-from services.sweeps import NAME, Sweep, parse_sweep
+from services.execution import status as standing
+from services.execution.status import StandingFacts
+from services.submissions import records
+from services.submissions.admission import Admitted, admit
+from services.submissions.records import Key, Submission
+from services.submissions.states import SweepStands, SweepState, all_stand, known, stands
+from services.sweeps.definition import NAME, Sweep, parse_sweep
 
 router = APIRouter(
     prefix="/api/v1/sweeps",
@@ -74,7 +75,7 @@ class SubmissionAnswer(_Answer):
     """Its id."""
     runs: int
     """That it asks for, at most: learners that do not suit a dataset are left out later."""
-    state: submissions.State
+    state: records.State
     reason: str
     """Why it waits, failed or was stopped."""
     submitter: str
@@ -222,7 +223,7 @@ def get_sweep(now: Existing, context: Here) -> SweepAnswer:
 )
 def stop_sweep(now: Existing, context: Here) -> StopAnswer:
     """Ask a sweep to stop; finished runs are kept. `stopping` is false where nothing is at work."""
-    stopping = submissions.request_stop(context.ledger, now.name)
+    stopping = records.request_stop(context.ledger, now.name)
     if now.alive and not stopping:  # it was not submitted here, but by a command, say
         standing.request_stop(context.store, now.name)
         stopping = True
@@ -310,13 +311,13 @@ def _accept(
     request: Request, response: Response, context: Context, admitted: Admitted, caller: Caller, key: Key | None = None
 ) -> SubmissionAnswer:
     sweep, runs = admitted
-    accepted = submissions.accept(context.ledger, sweep, runs, caller.name, datetime.now(UTC), key)
+    accepted = records.accept(context.ledger, sweep, runs, caller.name, datetime.now(UTC), key)
     return _accepted(request, response, accepted.submission)
 
 
 def _answered(context: Context, caller: Caller, key: Key | None) -> Submission | None:
     """The submission that answered the same request before."""
-    return None if key is None else submissions.answered(context.ledger, caller.name, key)
+    return None if key is None else records.answered(context.ledger, caller.name, key)
 
 
 def _accepted(request: Request, response: Response, submission: Submission) -> SubmissionAnswer:

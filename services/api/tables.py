@@ -8,7 +8,7 @@ from fastapi import Query as Parameter
 from pydantic import Field
 from starlette.responses import Response
 
-from models.spec import Settings, digest
+from models.spec.learner import Settings, digest
 from services.api.access import requires
 from services.api.context import Context, Here
 from services.api.errors import COMMON, documented
@@ -24,9 +24,19 @@ from services.api.formats import (
     page_answer,
 )
 from services.api.parameters import only_known
-from services.queries import KEYS, MAX_CONDITIONS, MAX_LIMIT, Query, Table, answer, columns_of, operators_of, tables_of
-from services.schemas import SCHEMAS
-from services.sweeps import NAME
+from services.store.queries import (
+    KEYS,
+    MAX_CONDITIONS,
+    MAX_LIMIT,
+    Query,
+    Table,
+    answer,
+    columns_of,
+    operators_of,
+    tables_of,
+)
+from services.store.schemas import SCHEMAS
+from services.sweeps.definition import NAME
 
 router = APIRouter(prefix="/api/v1", tags=["tables"], dependencies=[requires("read"), Depends(only_known)])
 

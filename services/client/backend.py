@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import polars as pl
 
-from services.schemas import TIME
+from services.store.schemas import TIME
 
 if TYPE_CHECKING:
     import altair as alt
 
-    from services.bundles import Bundle
-    from services.document import Document
+    from services.comparison.document import Document
+    from services.execution.status import Standing
     from services.geometry.document import GeometryDocument
-    from services.standing import Standing
-    from services.sweeps import Sweep
+    from services.store.bundles import Bundle
+    from services.sweeps.definition import Sweep
 
 SWEEPS = {
     "name": pl.String,
@@ -38,7 +38,7 @@ class Asked:
     """Rows of a table that are asked for.
 
     Attributes:
-        table: a name of `services.schemas.SCHEMAS`.
+        table: a name of `services.store.schemas.SCHEMAS`.
         where: conditions as `column:op:value`, all of which must hold.
         select: columns; none are all.
         sort: columns, those that begin with `-` from the largest down.

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from services.client.landscape import Landscape
-    from services.standing import Standing
+    from services.execution.status import Standing
 
 type Columns = str | Sequence[str]
 
@@ -91,7 +91,8 @@ class Basin:
         its log lies in the cache's folder.
 
         Args:
-            spec: a mapping as a sweep file has it, the path of a sweep file, or a `services.sweeps.Sweep`. Files of
+            spec: a mapping as a sweep file has it, the path of a sweep file, or a
+            `services.sweeps.definition.Sweep`. Files of
                 data are looked for where the sweep is run: on a server, on its machine.
             idempotency_key: submitted again under the same key, the same sweep is run once.
 
@@ -344,7 +345,7 @@ def _names(columns: Columns) -> tuple[str, ...]:
 
 
 def _known(table: str) -> str:
-    from services.schemas import SCHEMAS
+    from services.store.schemas import SCHEMAS
 
     if table not in SCHEMAS:
         near = difflib.get_close_matches(table, SCHEMAS, n=1)

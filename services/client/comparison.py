@@ -8,8 +8,8 @@ import polars as pl
 
 from services.client import tabular
 from services.client.plots import chosen
-from services.document import Document, Estimate, LearnerResult
-from services.formatting import MISSING, format_estimate, printable
+from services.comparison.document import Document, Estimate, LearnerResult
+from services.rendering.formatting import MISSING, format_estimate, printable
 
 if TYPE_CHECKING:
     import altair as alt
@@ -54,7 +54,7 @@ class Comparison:
         Raises:
             BasinError: there is none of this name.
         """
-        from services.figures import Evidence, figures
+        from services.comparison.figures import Evidence, figures
 
         of_document = figures(self.document, Evidence())  # which needs nothing else to be read
         found = of_document if name in of_document else self.figures

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from services.document import Document
+from services.comparison.document import Document
 from services.geometry.document import GeometryDocument
-from services.store import Store
+from services.store.store import Store
 
 if TYPE_CHECKING:
     import altair as alt
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 def comparison_figures(store: Store, sweep: str, document: Document) -> "Mapping[str, alt.TopLevelMixin]":
     """The charts of the comparison on one dataset of a sweep, by name."""
-    from services.comparisons import compared
-    from services.evidence import gather
-    from services.figures import figures
-    from services.queries import KEYS
-    from services.summary import collect
+    from services.comparison.chart_data import gather
+    from services.comparison.figures import figures
+    from services.comparison.stored import compared
+    from services.comparison.summary import collect
+    from services.store.queries import KEYS
 
     _, members = store.sweep(sweep)
     rows = collect(store, compared(store, members.filter(fingerprint=document.dataset.fingerprint)))
@@ -29,7 +29,7 @@ def comparison_figures(store: Store, sweep: str, document: Document) -> "Mapping
 
 def geometry_figures_of(store: Store, document: GeometryDocument, dataset: str) -> "Mapping[str, alt.TopLevelMixin]":
     """The charts of a sweep's geometry on one of its datasets, by name."""
-    from services.geometry.evidence import gather_evidence
+    from services.geometry.chart_data import gather_evidence
     from services.geometry.figures import geometry_figures
     from services.geometry.summary import collect
 

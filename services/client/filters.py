@@ -1,4 +1,4 @@
-"""Conditions on rows, as Python has them and as `services.queries` has them."""
+"""Conditions on rows, as Python has them and as `services.store.queries` has them."""
 
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime

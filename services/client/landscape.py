@@ -8,7 +8,7 @@ import polars as pl
 
 from services.client import tabular
 from services.client.errors import BasinError
-from services.formatting import format_number, printable
+from services.rendering.formatting import format_number, printable
 
 if TYPE_CHECKING:
     import altair as alt
@@ -53,8 +53,8 @@ class Landscape:
     @cached_property
     def figures(self) -> "Mapping[str, alt.TopLevelMixin]":
         """Its charts by name: slices, surfaces, spectrum, of what was measured. Surfaces and spectra: of one draw."""
-        from services.charts import finished
         from services.geometry.loss_figures import density_chart, slice_chart, surface_chart
+        from services.rendering.charts import finished
 
         names = (self.learner,)
         slices, surfaces, spectrum = (self._labelled(name) for name in _CURVES)

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from models.spec import canonical_json
+from models.spec.learner import canonical_json
 from services.errors import ConflictError
-from services.launchers import LaunchState
-from services.local_launcher import LocalLauncher
-from services.schedules import RunOptions
-from services.sweeps import Sweep
+from services.launching.launcher import LaunchState
+from services.launching.local import LocalLauncher
+from services.scheduling.schedules import RunOptions
+from services.sweeps.definition import Sweep
 
 
 class Launch(NamedTuple):

@@ -9,28 +9,28 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from services import bundles, queries, tables
-from services.archive import object_name
 from services.client.backend import LEARNERS, SWEEPS, Asked, RunFacts, Stands, Submitted, SweepFacts
+from services.client.error_codes import telling, told
 from services.client.errors import BasinError
 from services.client.launches import Launches
 from services.client.local_agenda import LocalAgenda
 from services.client.specs import settled
-from services.client.told import telling, told
-from services.document import Document
+from services.comparison.document import Document
 from services.errors import NotStoredError
+from services.execution.status import counts_by_learner, read_standing, request_stop
 from services.geometry import BARRIER_THRESHOLD
 from services.geometry.document import GeometryDocument
-from services.opening import exists
 from services.provenance import reproducing
-from services.reader import Reader
 from services.settings import settings
-from services.standing import counts_by_learner, read_standing, request_stop
+from services.store import bundles, queries, tables
+from services.store.archive import object_name
+from services.store.location import exists
+from services.store.reader import Reader
 
 if TYPE_CHECKING:
     import altair as alt
 
-    from services.sweeps import Sweep
+    from services.sweeps.definition import Sweep
 
 LOOK_SECONDS = 1.0  # between two looks at how a sweep stands
 
@@ -127,7 +127,7 @@ class Local:
         return self._start(settled(sweep), idempotency_key)
 
     def _start(self, sweep: "Sweep", key: str | None) -> Submitted:
-        from services.admission import runs_at_most
+        from services.submissions.admission import runs_at_most
 
         launch = self._launches.start(sweep, key)
         return Submitted(sweep.name, launch.id, runs_at_most(sweep), launch.state.status)
@@ -165,7 +165,7 @@ class Local:
     @told
     def comparisons(self, sweep: str, dataset: str | None) -> list[Document]:
         """The comparison of a sweep on each of its datasets, or on one."""
-        from services.comparisons import compare_stored
+        from services.comparison.stored import compare_stored
 
         return [each.document for each in compare_stored(self._store, sweep, dataset)]
 

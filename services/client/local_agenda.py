@@ -7,17 +7,17 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from services.client.backend import Change, Timing
+from services.client.error_codes import told
 from services.client.errors import BasinError
-from services.client.told import told
 from services.settings import settings
 
 SHOWN = ("name", "cron", "timezone", "overlap", "misfire_grace_seconds", "coalesce", "state")
 
 if TYPE_CHECKING:
-    from services.ledger import Ledger
-    from services.occurrences import Occurrence
-    from services.schedules import Schedule
-    from services.sweeps import Sweep
+    from services.ledger.database import Ledger
+    from services.scheduling.occurrences import Occurrence
+    from services.scheduling.schedules import Schedule
+    from services.sweeps.definition import Sweep
 
 
 class LocalAgenda:
@@ -30,8 +30,8 @@ class LocalAgenda:
     @told
     def schedules(self) -> list[Mapping[str, Any]]:
         """The schedules, each with when it fires next and its last occurrence."""
-        from services.occurrences import latest
-        from services.schedules import all_schedules
+        from services.scheduling.occurrences import latest
+        from services.scheduling.schedules import all_schedules
 
         with self._ledger() as ledger:
             if ledger is None:
@@ -43,7 +43,7 @@ class LocalAgenda:
     def add(self, sweep: "Sweep | Mapping[str, Any]", timing: Timing) -> Mapping[str, Any]:
         """Add a schedule, or replace the one of its name."""
         from services.client.specs import settled
-        from services.schedules import RunOptions, add, define
+        from services.scheduling.schedules import RunOptions, add, define
 
         schedule = define(
             settled(sweep),
@@ -65,7 +65,7 @@ class LocalAgenda:
     @told
     def get(self, name: str) -> Mapping[str, Any]:
         """One of them."""
-        from services.occurrences import history
+        from services.scheduling.occurrences import history
 
         with self._ledger() as ledger:
             found = _get(ledger := _there(ledger, name), name)
@@ -75,7 +75,7 @@ class LocalAgenda:
     @told
     def change(self, name: str, change: Change) -> None:
         """Do what is said to a schedule."""
-        from services import occurrences, schedules
+        from services.scheduling import occurrences, schedules
 
         now = datetime.now(UTC)
         with self._ledger() as ledger:
@@ -94,7 +94,7 @@ class LocalAgenda:
     def history(self, name: str, limit: int) -> list[Mapping[str, Any]]:
         """What became of the last occurrences of a schedule, a removed one too."""
         from services.errors import ScheduleError
-        from services.occurrences import history
+        from services.scheduling.occurrences import history
 
         with self._ledger() as ledger:
             try:
@@ -105,7 +105,7 @@ class LocalAgenda:
     @contextmanager
     def _ledger(self, *, create: bool = False) -> "Iterator[Ledger | None]":
         """The ledger; None where there is none yet and none is to be made."""
-        from services.ledger import Ledger, default_url
+        from services.ledger.database import Ledger, default_url
 
         environment = settings()
         url = environment.ledger or default_url(self._location, environment.cache)
@@ -132,7 +132,7 @@ def _there(ledger: "Ledger | None", name: str) -> "Ledger":
 
 def _get(ledger: "Ledger", name: str) -> "Schedule":
     from services.errors import ScheduleError
-    from services.schedules import get
+    from services.scheduling.schedules import get
 
     try:
         return get(ledger, name)

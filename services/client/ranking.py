@@ -8,9 +8,9 @@ import polars as pl
 from services.client import tabular
 from services.client.errors import BasinError
 from services.client.plots import chosen
-from services.formatting import MISSING, printable
 from services.geometry.document import Bounded, GeometryDocument
 from services.geometry.document import Ranking as Row
+from services.rendering.formatting import MISSING, printable
 
 if TYPE_CHECKING:
     import altair as alt
@@ -99,7 +99,7 @@ class Ranking:
 
 
 def _row(row: Row) -> dict[str, object]:
-    from services.rows import settings_text
+    from services.store.rows import settings_text
 
     names = ("dataset", "measure", "component", "larger", "invariance", "n_runs", "n_splits", "sentence")
     found: dict[str, object] = {name: getattr(row, name) for name in names}

@@ -12,22 +12,22 @@ from urllib.parse import quote
 import polars as pl
 from pydantic import ValidationError
 
-from models.spec import Settings
-from services.bundles import Bundle, Manifest
+from models.spec.learner import Settings
 from services.client.backend import LEARNERS, SWEEPS, Asked, RunFacts, Stands, Submitted, SweepFacts
 from services.client.connection import ATTEMPTS, Connection, delay
 from services.client.errors import BasinError
-from services.client.mirror import Mirror, RemoteParts
 from services.client.remote_agenda import RemoteAgenda, sweep_json
-from services.document import Document
+from services.client.remote_store import Mirror, RemoteParts
+from services.comparison.document import Document
+from services.execution.status import Standing
 from services.geometry.document import GeometryDocument
-from services.schemas import SCHEMAS
-from services.standing import Standing
+from services.store.bundles import Bundle, Manifest
+from services.store.schemas import SCHEMAS
 
 if TYPE_CHECKING:
     import altair as alt
 
-    from services.sweeps import Sweep
+    from services.sweeps.definition import Sweep
 
 ARROW = "application/vnd.apache.arrow.stream"
 PAGE = 10_000

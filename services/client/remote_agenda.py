@@ -5,13 +5,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from models.spec import canonical_json
+from models.spec.learner import canonical_json
 from services.client.backend import Change, Timing
 from services.client.connection import Connection
 from services.client.errors import BasinError
 
 if TYPE_CHECKING:
-    from services.sweeps import Sweep
+    from services.sweeps.definition import Sweep
 
 
 class RemoteAgenda:

@@ -7,7 +7,7 @@ from services.client import tabular
 from services.client.backend import Asked, Backend, RunFacts
 from services.client.errors import BasinError
 from services.client.landscape import Landscape
-from services.formatting import format_seconds, printable
+from services.rendering.formatting import format_seconds, printable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,7 +29,7 @@ class Run:
     """
 
     def __init__(self, backend: Backend, facts: RunFacts) -> None:
-        from services.rows import run_rows
+        from services.store.rows import run_rows
 
         self._backend, self._bundle = backend, facts.bundle
         self.manifest, self.parts, self.reproduce = facts.bundle.manifest, facts.bundle.parts, facts.reproduce

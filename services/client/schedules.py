@@ -8,7 +8,7 @@ from services.client import tabular
 from services.client.backend import Agenda, Timing
 from services.client.errors import BasinError
 from services.client.specs import Spec, checked, read
-from services.formatting import printable
+from services.rendering.formatting import printable
 
 if TYPE_CHECKING:
     import polars as pl

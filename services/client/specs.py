@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from services.client.errors import BasinError
 
 if TYPE_CHECKING:
-    from services.sweeps import Sweep
+    from services.sweeps.definition import Sweep
 
 type Spec = Mapping[str, Any] | Path | str | Sweep
 
@@ -21,8 +21,8 @@ def read(spec: Spec) -> "Sweep | Mapping[str, Any]":
     """
     if isinstance(spec, Mapping):
         return spec
-    from models.spec import SpecError
-    from services.sweeps import Sweep, read_sweep
+    from models.spec.learner import SpecError
+    from services.sweeps.definition import Sweep, read_sweep
 
     if isinstance(spec, Sweep):
         return spec
@@ -41,7 +41,7 @@ def checked(name: str, what: str) -> str:
     Raises:
         BasinError: none can have it.
     """
-    from services.sweeps import NAME, NAME_WORDS
+    from services.sweeps.definition import NAME, NAME_WORDS
 
     if not isinstance(name, str) or not re.fullmatch(NAME, name):
         raise BasinError("not_found", f"no {what} {name!r}: {NAME_WORDS}")
@@ -54,6 +54,6 @@ def settled(spec: "Sweep | Mapping[str, Any]") -> "Sweep":
     Raises:
         SpecError: what is wrong with it.
     """
-    from services.sweeps import Sweep, parse_sweep, settle
+    from services.sweeps.definition import Sweep, parse_sweep, settle
 
     return settle(spec if isinstance(spec, Sweep) else parse_sweep(spec))

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING
 from services.client import tabular
 from services.client.backend import Submitted, SweepFacts
 from services.client.watching import bar_html, words
-from services.formatting import printable
+from services.rendering.formatting import printable
 
 if TYPE_CHECKING:
     from services.client.basin import Basin
-    from services.standing import Standing
+    from services.execution.status import Standing
 
 
 class SweepView:

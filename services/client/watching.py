@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 from services.client.backend import Stands
-from services.formatting import format_seconds, printable
+from services.rendering.formatting import format_seconds, printable
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from services.standing import Standing
+    from services.execution.status import Standing
 
 LINE_SECONDS = 5.0
 

@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from services.app import attend, crew, store_of, workplace
 from services.commands.options import (
     AddressOption,
     DecimalOption,
@@ -24,8 +23,9 @@ from services.commands.options import (
 )
 from services.commands.outputs import check_outputs, write_json, writing_output
 from services.commands.schema import compare_schema
-from services.learners import Budget
-from services.sweeps import NAME, NAME_WORDS, Data, comparison
+from services.commands.workers import attend, crew, store_of, workplace
+from services.sweeps.definition import NAME, NAME_WORDS, Data, comparison
+from services.sweeps.learners import Budget
 
 
 def compare(
@@ -82,16 +82,16 @@ def compare(
     stated = reading(decimal, separator, missing_marks, types).model_dump()
     data = Data(data=dataset, target=target, task=task, **stated)
     sweep = comparison(data, listed(learners), budget, splits=splits, seeds=seeds, name=name)
-    from services.opening import exists
-    from services.plans import load_datasets, named_apart, plan
-    from services.store import Store
+    from services.store.location import exists
+    from services.store.store import Store
+    from services.sweeps.plan import load_datasets, named_apart, plan
 
     if name is None and exists(place.store):
         sweep = named_apart(sweep, Store(place.store))
     planned = plan(sweep, load_datasets(sweep, place.cache))
-    from services import compare as job
-    from services.standing import check_idle
-    from services.terminal import print_document
+    from services.comparison import compare as job
+    from services.comparison.terminal import print_document
+    from services.execution.status import check_idle
 
     with store_of(place, sweep.name) as writer:
         check_idle(writer, sweep.name)
@@ -113,7 +113,7 @@ def compare(
     if json_file:
         write_json(json_file, compared.document)
     if report:
-        from services.report import write_report
+        from services.comparison.report import write_report
 
         with writing_output(report):
             write_report(compared.document, compared.evidence, report)

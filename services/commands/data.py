@@ -30,7 +30,7 @@ def list_data() -> None:
     """
     from rich.table import Table
 
-    from services.datasets import listing
+    from services.datasets.registry import listing
 
     table = Table("name", "about", box=None, pad_edge=False)
     for info in listing():
@@ -64,8 +64,8 @@ def show_data(
     ones how many columns are used; --decimal, --separator, --missing and --types override.
     """
     stated = reading(decimal, separator, missing, types)
-    from services.datasets import describe
-    from services.terminal import print_description
+    from services.comparison.terminal import print_description
+    from services.datasets.registry import describe
 
     found = describe(dataset, cache=settings().cache, target=target, task=task, reading=stated)
     print_description(found, Console())

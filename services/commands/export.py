@@ -8,9 +8,9 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from services.app import tell
 from services.commands.options import StoreOption
 from services.commands.outputs import check_outputs, writing_output
+from services.commands.workers import tell
 from services.settings import settings
 
 app = typer.Typer(
@@ -47,7 +47,7 @@ def tables(
     settings that the sweep varied, as JSON. Parquet keeps every number as it is, and lists as lists.
     """
     from services.exports.tables import export_tables
-    from services.store import Store
+    from services.store.store import Store
 
     for path in export_tables(Store(store or settings().store), sweep, to, form):
         tell(f"wrote {path}")
@@ -74,7 +74,7 @@ def table(
     check_outputs(to)
     from services.exports.leaderboard import leaderboard
     from services.files import written_aside
-    from services.store import Store
+    from services.store.store import Store
 
     text = leaderboard(Store(store or settings().store), sweep, form)
     if to is None:
@@ -104,7 +104,7 @@ def mlflow(
     and nothing twice. It needs MLflow, which is Basin's extra `mlflow`.
     """
     from services.exports.mlflow import export_runs
-    from services.store import Store
+    from services.store.store import Store
 
     opened = Store(store or settings().store)
     with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
@@ -133,7 +133,7 @@ def netcdf(
     """
     check_outputs(to)
     from services.exports.netcdf import export_posterior
-    from services.store import Store
+    from services.store.store import Store
 
     opened = Store(store or settings().store)
     with writing_output(to):

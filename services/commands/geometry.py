@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from services.app import Workplace, again, attend, check_idle_at_once, crew, store_of, tell, workplace
 from services.commands.options import AddressOption, GpusOption, StoreOption, WorkersOption, listed
 from services.commands.outputs import check_outputs, write_json, writing_output
+from services.commands.workers import Workplace, again, attend, check_idle_at_once, crew, store_of, tell, workplace
 from services.geometry import BARRIER_THRESHOLD
 from services.settings import settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from models.dataset import Dataset
-    from models.geometry.catalogue import Ask
-    from models.geometry.paths import Paths
-    from services.store import Writer
+    from models.data.dataset import Dataset
+    from models.geometry.connectivity.paths import Paths
+    from models.measuring.catalogue import Ask
+    from services.store.store import Writer
 
 SweepArgument = Annotated[str, typer.Argument(help="A sweep or comparison: `basin sweep list` has their names.")]
 MeasuresOption = Annotated[
@@ -46,8 +46,8 @@ def list_measures(
       basin measures
       basin measures sharpness_l2
     """
-    from models.geometry.catalogue import CATALOGUE, ask
-    from services.geometry.listing import print_catalogue, print_definition
+    from models.measuring.catalogue import CATALOGUE, ask
+    from services.geometry.catalogue_terminal import print_catalogue, print_definition
 
     if name is None:
         print_catalogue(CATALOGUE.values(), Console())
@@ -80,10 +80,10 @@ def measure(
     """
     place = workplace(store, workers, gpus, address)
     asked = None if measures is None else parse_measures(measures)
-    from models.geometry.paths import Paths
-    from services.measuring import wanted
-    from services.plans import datasets_of
-    from services.standing import check_idle
+    from models.geometry.connectivity.paths import Paths
+    from services.execution.measures import wanted
+    from services.execution.status import check_idle
+    from services.sweeps.plan import datasets_of
 
     check_idle_at_once(place, sweep)
     with store_of(place, sweep) as writer:
@@ -117,7 +117,8 @@ def take_measures(
         DataError: a dataset cannot be read any more, or it is not what it was.
         Abort: it was stopped.
     """
-    from services import connecting, measuring
+    from services.execution import measures as measuring
+    from services.execution import paths as connecting
 
     plan = measuring.plan(writer, sweep, asks, draws)
     requests: list[Any] = list(plan.requests)
@@ -161,7 +162,7 @@ def geometry(
     check_outputs(json_file, report)
     from services.geometry.summary import collect, summarise
     from services.geometry.terminal import print_geometry
-    from services.store import Store
+    from services.store.store import Store
 
     opened = Store(store or settings().store)
     rows = collect(opened, sweep)
@@ -170,7 +171,7 @@ def geometry(
     if json_file:
         write_json(json_file, document)
     if report:
-        from services.geometry.evidence import gather_evidence
+        from services.geometry.chart_data import gather_evidence
         from services.geometry.report import write_geometry_report
 
         with writing_output(report):
@@ -195,10 +196,10 @@ def audit(
     check_outputs(json_file)
     place = workplace(store, 0, 0.0, None)
     asked = None if measures is None else parse_measures(measures)
-    from services.auditing import audit_sweep
-    from services.geometry.audit_table import print_audit
-    from services.measuring import wanted
-    from services.store import Store
+    from services.execution.measures import wanted
+    from services.geometry.audit import audit_sweep
+    from services.geometry.audit_terminal import print_audit
+    from services.store.store import Store
 
     opened = Store(place.store)
     own, _ = wanted(opened, sweep)
@@ -215,7 +216,7 @@ def parse_measures(text: str) -> "tuple[Ask, ...]":
         SpecError: an unknown measure or setting.
         BadParameter: a setting that is not of the form key=value.
     """
-    from models.geometry.catalogue import CATALOGUE, parse_asks
+    from models.measuring.catalogue import CATALOGUE, parse_asks
 
     if text.strip() == "all":
         return parse_asks(list(CATALOGUE))

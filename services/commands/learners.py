@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from services.learners import Budget
+from services.sweeps.learners import Budget
 
 
 def list_learners(
@@ -26,7 +26,7 @@ def list_learners(
     import yaml
     from rich.table import Table
 
-    from services.learners import choose, presets
+    from services.sweeps.learners import choose, presets
 
     if name:
         (learner,) = choose([name], budget)

@@ -8,9 +8,9 @@ from typing import Annotated, Any
 import typer
 from pydantic import ValidationError
 
-from models.spec import Task
+from models.spec.learner import Task
+from services.datasets.reading import Reading
 from services.errors import ServiceError
-from services.ingest.reading import Reading
 
 StoreOption = Annotated[
     str | None,

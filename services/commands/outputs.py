@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from services.app import tell
+from services.commands.workers import tell
 from services.errors import ServiceError
 
 if TYPE_CHECKING:

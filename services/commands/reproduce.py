@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from services.app import tell, workplace
 from services.commands.options import StoreOption, print_json
+from services.commands.workers import tell, workplace
 from services.errors import ServiceError
-from services.formatting import format_seconds, printable
+from services.rendering.formatting import format_seconds, printable
 
 if TYPE_CHECKING:
-    from services.bundles import Bundle
-    from services.reproducing import Reproduced
+    from services.execution.reproduce import Reproduced
+    from services.store.bundles import Bundle
 
 
 def reproduce(
@@ -34,8 +34,8 @@ def reproduce(
     Ends with status 1 if any number differs.
     """
     place = workplace(store, 0, 0.0, None)
-    from services.reproducing import reproduce as again
-    from services.store import Store, writing
+    from services.execution.reproduce import reproduce as again
+    from services.store.store import Store, writing
 
     opened = Store(place.store)
     with tempfile.TemporaryDirectory(prefix="basin-") as folder, writing(into or folder) as writer:
@@ -77,7 +77,7 @@ def _print(found: "Reproduced", console: Console) -> None:
 
 
 def _scores(bundle: "Bundle") -> "list[tuple[str, float]]":
-    from services.rows import rows_of_bundle
+    from services.store.rows import rows_of_bundle
 
     rows = rows_of_bundle(bundle).get("metrics")
     return [] if rows is None else rows.filter(part="test").select("metric", "value").rows()

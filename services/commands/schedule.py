@@ -11,7 +11,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from services.app import again, tell, warn
 from services.commands.options import (
     GpusOption,
     LedgerOption,
@@ -20,15 +19,16 @@ from services.commands.options import (
     duration,
     print_json,
 )
-from services.formatting import MISSING, format_seconds, printable
-from services.schedules import Overlap
+from services.commands.workers import again, tell, warn
+from services.rendering.formatting import MISSING, format_seconds, printable
+from services.scheduling.schedules import Overlap
 from services.settings import settings
-from services.sweeps import read_sweep
+from services.sweeps.definition import read_sweep
 
 if TYPE_CHECKING:
-    from services.ledger import Ledger
-    from services.occurrences import Occurrence
-    from services.schedules import Schedule
+    from services.ledger.database import Ledger
+    from services.scheduling.occurrences import Occurrence
+    from services.scheduling.schedules import Schedule
 
 app = typer.Typer(
     help="""Run sweeps at planned times.
@@ -83,7 +83,7 @@ def add(
     schedule of that name. Each occurrence runs `basin sweep run`, so it fits what is not stored yet: with data that did
     not change that is nothing the second time.
     """
-    from services.schedules import RunOptions, add, define
+    from services.scheduling.schedules import RunOptions, add, define
 
     environment = settings()
     options = RunOptions(
@@ -121,8 +121,8 @@ def list_schedules(store: StoreOption = None, ledger: LedgerOption = None, json:
       basin schedule list
       basin schedule list --json
     """
-    from services.occurrences import latest
-    from services.schedules import all_schedules
+    from services.scheduling.occurrences import latest
+    from services.scheduling.schedules import all_schedules
 
     with _open(store, ledger) as opened:
         found, last = all_schedules(opened), latest(opened)
@@ -145,7 +145,7 @@ def pause(name: NameArgument, store: StoreOption = None, ledger: LedgerOption = 
 
     For example: basin schedule pause nightly
     """
-    from services.schedules import pause
+    from services.scheduling.schedules import pause
 
     with _open(store, ledger) as opened:
         pause(opened, name)
@@ -158,7 +158,7 @@ def resume(name: NameArgument, store: StoreOption = None, ledger: LedgerOption =
 
     For example: basin schedule resume nightly
     """
-    from services.schedules import resume
+    from services.scheduling.schedules import resume
 
     with _open(store, ledger) as opened:
         resume(opened, name, datetime.now(UTC))
@@ -172,7 +172,7 @@ def remove(name: NameArgument, store: StoreOption = None, ledger: LedgerOption =
 
     For example: basin schedule remove nightly
     """
-    from services.schedules import remove
+    from services.scheduling.schedules import remove
 
     with _open(store, ledger) as opened:
         remove(opened, name)
@@ -185,7 +185,7 @@ def run_now(name: NameArgument, store: StoreOption = None, ledger: LedgerOption 
 
     For example: basin schedule run-now nightly
     """
-    from services.occurrences import run_now
+    from services.scheduling.occurrences import run_now
 
     with _open(store, ledger) as opened:
         new = run_now(opened, name, datetime.now(UTC))
@@ -210,8 +210,8 @@ def history(
       basin schedule history
       basin schedule history nightly --limit 100 --json
     """
-    from services.occurrences import history
-    from services.schedules import all_schedules
+    from services.scheduling.occurrences import history
+    from services.scheduling.schedules import all_schedules
 
     with _open(store, ledger) as opened:
         found = history(opened, name, limit)
@@ -242,8 +242,8 @@ def scheduler(store: StoreOption = None, ledger: LedgerOption = None) -> None:
     import signal
     import threading
 
-    from services.scheduler import make_scheduler
-    from services.schedules import all_schedules
+    from services.scheduling.scheduler import make_scheduler
+    from services.scheduling.schedules import all_schedules
 
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -255,7 +255,7 @@ def scheduler(store: StoreOption = None, ledger: LedgerOption = None) -> None:
 
 
 def _open(store: str | None, ledger: str | None, *, create: bool = False) -> "closing[Ledger]":
-    from services.ledger import Ledger, default_url
+    from services.ledger.database import Ledger, default_url
 
     environment = settings()
     url = ledger or environment.ledger or default_url(store or environment.store, environment.cache)
@@ -277,7 +277,7 @@ def _as_json(schedule: "Schedule", last: "Occurrence | None") -> dict:
 
 
 def _hint_at_scheduler(opened: "Ledger", store: str | None, ledger: str | None) -> None:
-    from services.leases import has_scheduler
+    from services.scheduling.leases import has_scheduler
 
     if not has_scheduler(opened):
         options = again(store=store, ledger=ledger)

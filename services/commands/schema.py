@@ -10,7 +10,7 @@ app = typer.Typer(help="JSON Schemas, for editors and programs.", no_args_is_hel
 @app.command("compare")
 def compare_schema() -> None:
     """JSON Schema of what `basin compare --json` writes."""
-    from services.document import Document
+    from services.comparison.document import Document
 
     print_json(Document.model_json_schema())
 
@@ -18,7 +18,7 @@ def compare_schema() -> None:
 @app.command("learner")
 def learner_schema() -> None:
     """JSON Schema of a learner file."""
-    from models.spec import Learner
+    from models.spec.learner import Learner
 
     print_json(Learner.model_json_schema())
 
@@ -26,6 +26,6 @@ def learner_schema() -> None:
 @app.command("sweep")
 def sweep_schema() -> None:
     """JSON Schema of a sweep file."""
-    from services.sweeps import Sweep
+    from services.sweeps.definition import Sweep
 
     print_json(Sweep.model_json_schema())

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from services.app import again, tell
 from services.commands.options import StoreOption
+from services.commands.workers import again, tell
 from services.errors import ServiceError
 from services.settings import settings
 
 if TYPE_CHECKING:
-    from services.serving import Serving
+    from services.api.settings import Serving
 
 
 def serve(
@@ -97,15 +97,15 @@ def _run(
     *,
     authentication: bool,
 ) -> None:
-    from services.api.application import create_application
     from services.api.envelope import log_json
-    from services.api.server import server
-    from services.background import at_work
-    from services.interrupts import terminable
-    from services.opening import make
-    from services.serving import serving
-    from services.storage import Storage
-    from services.warming import warm_up
+    from services.api.settings import serving
+    from services.execution.interrupts import terminable
+    from services.server.application import create_application
+    from services.server.background import at_work
+    from services.server.preload import warm_up
+    from services.server.process import server
+    from services.store.location import make
+    from services.store.objects import Storage
 
     listening = stack.enter_context(_listen(host, port))
     stack.enter_context(terminable())

@@ -8,13 +8,13 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from services.app import tell, warn
 from services.commands.options import StoreOption, listed, print_json
-from services.formatting import printable
+from services.commands.workers import tell, warn
+from services.rendering.formatting import printable
 from services.settings import settings
 
 if TYPE_CHECKING:
-    from services.checking import Problem
+    from services.store.integrity import Problem
 
 SHOWN = 10
 
@@ -55,8 +55,8 @@ def results(
 
     Every table of runs has the columns dataset, learner, kind, split and seed as well.
     """
-    from services.results import query, write
-    from services.store import Store
+    from services.store.results import query, write
+    from services.store.store import Store
 
     found = query(Store(store or settings().store), table, where or [], listed(select), listed(sort), limit)
     write(found, form, sys.stdout.buffer, width=Console().width)
@@ -74,11 +74,11 @@ def check(store: StoreOption = None, as_json: JsonFlag = False) -> None:
     Every bundle, measurement and sweep is read and held against its checksum, and every row of the tables against the
     bundle or measurement that it is from, to the last bit.
     """
-    from services import checking
-    from services.store import Store
+    from services.store import integrity
+    from services.store.store import Store
 
     opened = Store(store or settings().store)
-    problems = checking.check(opened.storage)
+    problems = integrity.check(opened.storage)
     if as_json:
         print_json([problem.model_dump() for problem in problems])
     elif problems:
@@ -97,7 +97,7 @@ def rebuild(store: StoreOption = None) -> None:
 
       basin store rebuild
     """
-    from services.store import Store, writing
+    from services.store.store import Store, writing
 
     location = store or settings().store
     Store(location)  # `writing` would make one where there is none

@@ -10,12 +10,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from services.app import tell
 from services.commands.options import GpusOption, WorkersOption, print_json
+from services.commands.workers import tell
 from services.errors import ServiceError
-from services.formatting import format_seconds, printable
+from services.rendering.formatting import format_seconds, printable
 from services.settings import settings
-from services.sweeps import read_sweep
+from services.sweeps.definition import read_sweep
 
 if TYPE_CHECKING:
     from cluster.jobs import Job, Jobs
@@ -79,7 +79,7 @@ def submit(
     The exit status is 0 if the job succeeded, or goes on, and else 1.
     """
     sweep = read_sweep(file)
-    from services.submission import submit_once, sweep_job
+    from services.launching.sweep_job import submit_once, sweep_job
 
     job = sweep_job(
         sweep, store or str(settings().store), python=python, workers=workers, gpus=gpus, shared=shared or ()
@@ -103,7 +103,7 @@ def list_jobs(address: AddressOption = None, as_json: JsonFlag = False) -> None:
 
     For example: basin jobs list --address http://127.0.0.1:8265
     """
-    from services.submission import PREFIX
+    from services.launching.sweep_job import PREFIX
 
     found = _jobs(address).list(PREFIX)
     if as_json:

@@ -15,19 +15,19 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from services.app import again, attend, check_idle_at_once, crew, store_of, tell, warn, workplace
 from services.commands.geometry import take_measures
 from services.commands.options import AddressOption, GpusOption, StoreOption, WorkersOption, print_json
-from services.formatting import format_bytes, format_seconds, printable
+from services.commands.workers import again, attend, check_idle_at_once, crew, store_of, tell, warn, workplace
+from services.rendering.formatting import format_bytes, format_seconds, printable
 from services.settings import settings
-from services.sweeps import Sweep, parse_sweep, read_sweep
+from services.sweeps.definition import Sweep, parse_sweep, read_sweep
 
 if TYPE_CHECKING:
-    from services.forecast import Forecast
-    from services.plans import Outlook, Plan
-    from services.runner import Outcome
-    from services.standing import Standing
-    from services.store import Store
+    from services.execution.runner import Outcome
+    from services.execution.status import Standing
+    from services.store.store import Store
+    from services.sweeps.forecast import Forecast
+    from services.sweeps.plan import Outlook, Plan
 
 app = typer.Typer(
     help="""Vary settings of learners over datasets, splits and seeds.
@@ -67,10 +67,10 @@ def check(file: FileArgument, store: StoreOption = None, as_json: JsonFlag = Fal
     there are any.
     """
     sweep = read_sweep(file)
-    from services.forecast import forecast
-    from services.opening import exists
-    from services.plans import load_datasets, outlook, plan
-    from services.store import Store
+    from services.store.location import exists
+    from services.store.store import Store
+    from services.sweeps.forecast import forecast
+    from services.sweeps.plan import load_datasets, outlook, plan
 
     environment = settings()
     planned = plan(sweep, load_datasets(sweep, environment.cache))
@@ -123,7 +123,7 @@ def resume(
       basin sweep resume flat-or-sharp
       basin sweep resume flat-or-sharp --only-failed
     """
-    from services.store import Store
+    from services.store.store import Store
 
     definition, _ = Store(store or settings().store).sweep(name)
     _carry_out(parse_sweep(json.loads(definition), f"sweep {name!r}"), only_failed, workers, gpus, address, store)
@@ -136,10 +136,10 @@ def _carry_out(
     place = workplace(
         store, demand.workers if workers is None else workers, demand.gpus if gpus is None else gpus, address
     )
-    from models.measuring import MEASURED_DRAWS
-    from services.execution import carry_out, waiting
-    from services.plans import load_datasets, plan
-    from services.standing import check_idle, read_standing
+    from models.measuring.at_runs import MEASURED_DRAWS
+    from services.execution.carry_out import carry_out, waiting
+    from services.execution.status import check_idle, read_standing
+    from services.sweeps.plan import load_datasets, plan
 
     check_idle_at_once(place, sweep.name)
     planned = plan(sweep, load_datasets(sweep, place.cache))
@@ -186,8 +186,8 @@ def status(
       basin sweep status flat-or-sharp --watch
       basin sweep status flat-or-sharp --json
     """
-    from services.standing import counts_by_learner, cpu_hours, read_standing
-    from services.store import Store
+    from services.execution.status import counts_by_learner, cpu_hours, read_standing
+    from services.store.store import Store
 
     opened = Store(store or settings().store)
     _, members = opened.sweep(name)
@@ -225,8 +225,8 @@ def stop(name: NameArgument, store: StoreOption = None) -> None:
       basin sweep stop flat-or-sharp
       basin sweep resume flat-or-sharp
     """
-    from services.standing import read_standing, request_stop
-    from services.store import Store
+    from services.execution.status import read_standing, request_stop
+    from services.store.store import Store
 
     opened = Store(store or settings().store)
     opened.sweep(name)
@@ -241,9 +241,9 @@ def stop(name: NameArgument, store: StoreOption = None) -> None:
 @app.command("list")
 def list_sweeps(store: StoreOption = None, as_json: JsonFlag = False) -> None:
     """List the sweeps of a store, comparisons among them."""
-    from services.archive import DamagedError
-    from services.standing import counts_by_learner, read_standing
-    from services.store import Store
+    from services.execution.status import counts_by_learner, read_standing
+    from services.store.archive import DamagedError
+    from services.store.store import Store
 
     opened = Store(store or settings().store)
     rows = []
@@ -273,7 +273,7 @@ def list_sweeps(store: StoreOption = None, as_json: JsonFlag = False) -> None:
 def _print_outlook(
     plan: "Plan", outlooks: "Sequence[Outlook]", forecasts: "Sequence[Forecast]", console: Console
 ) -> None:
-    from services.plans import n_packs
+    from services.sweeps.plan import n_packs
 
     sweep, n_stored = plan.sweep, sum(row.stored for row in outlooks)
     n_programs = len(frozenset().union(*(row.programs for row in outlooks)))
@@ -319,7 +319,7 @@ def _print_outlook(
 
 
 def _outlook_document(plan: "Plan", outlooks: "Sequence[Outlook]", forecasts: "Sequence[Forecast]") -> dict[str, Any]:
-    from services.plans import n_packs
+    from services.sweeps.plan import n_packs
 
     learners = [
         {
@@ -348,7 +348,7 @@ def _outlook_document(plan: "Plan", outlooks: "Sequence[Outlook]", forecasts: "S
 
 def _print_outcome(name: str, outcome: "Outcome", store: "Store", console: Console) -> int:
     """Print what became of the runs. Returns how many are finished."""
-    from services.standing import counts_by_learner
+    from services.execution.status import counts_by_learner
 
     found = counts_by_learner(store, store.sweep(name)[1])
     _print_learners(found, console)

@@ -10,15 +10,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from services.app import again, tell
 from services.commands.options import LedgerOption, StoreOption, duration, print_json
+from services.commands.workers import again, tell
 from services.errors import ServiceError
-from services.formatting import MISSING, printable
+from services.rendering.formatting import MISSING, printable
 from services.settings import settings
 
 if TYPE_CHECKING:
-    from services.ledger import Ledger
-from services.tokens import Scope
+    from services.ledger.database import Ledger
+from services.ledger.tokens import Scope
 
 app = typer.Typer(
     help="""Make tokens for the people and programs that use a server of `basin serve`.
@@ -56,7 +56,7 @@ def create(
       basin token create nightly-report --expires 90d
       export BASIN_TOKEN=$(basin token create notebook --scope submit)
     """
-    from services.tokens import create
+    from services.ledger.tokens import create
 
     now = datetime.now(UTC)
     until = None if expires is None else _after(now, expires)
@@ -77,7 +77,7 @@ def list_tokens(store: StoreOption = None, ledger: LedgerOption = None, as_json:
 
     For example: basin token list
     """
-    from services.tokens import all_tokens
+    from services.ledger.tokens import all_tokens
 
     with _open(store, ledger) as opened:
         found = all_tokens(opened)
@@ -101,7 +101,7 @@ def revoke(name: NameArgument, store: StoreOption = None, ledger: LedgerOption =
 
     For example: basin token revoke ada
     """
-    from services.tokens import revoke
+    from services.ledger.tokens import revoke
 
     with _open(store, ledger) as opened:
         revoke(opened, name, datetime.now(UTC))
@@ -112,7 +112,7 @@ _MAY = {"read": "read", "submit": "read, and run and stop sweeps and schedules",
 
 
 def _open(store: str | None, ledger: str | None, *, create: bool = False) -> "closing[Ledger]":
-    from services.ledger import Ledger, default_url
+    from services.ledger.database import Ledger, default_url
 
     environment = settings()
     url = ledger or environment.ledger or default_url(store or environment.store, environment.cache)

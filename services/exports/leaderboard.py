@@ -5,12 +5,12 @@ from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
 from models.comparison.criteria import criterion
-from services.comparisons import compare_stored
-from services.document import Comparison, Document, Estimate, LearnerResult, gather_warnings
+from services.comparison.document import Comparison, Document, Estimate, LearnerResult, gather_warnings
+from services.comparison.stored import compare_stored
+from services.comparison.summary import faults_of
 from services.errors import StoreError
-from services.formatting import MISSING, format_estimate, printable
-from services.store import Store
-from services.summary import faults_of
+from services.rendering.formatting import MISSING, format_estimate, printable
+from services.store.store import Store
 
 Format = Literal["markdown", "latex"]
 

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import polars as pl
 
-from services import archive, bundles, tables
 from services.errors import ServiceError
-from services.store import Store
+from services.store import archive, bundles, tables
+from services.store.store import Store
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -248,7 +248,7 @@ def _put(metrics: dict[str, float], name: str, value: float | None, error: float
 
 def _measure(measure: str, component: str, settings: str) -> str:
     """A measure's name with those settings that are not its defaults; MLflow allows few signs in names."""
-    from models.geometry.catalogue import CATALOGUE
+    from models.measuring.catalogue import CATALOGUE
 
     default = CATALOGUE[measure].settings().model_dump(mode="json") if measure in CATALOGUE else {}
     other = [f"{name} {value}" for name, value in json.loads(settings).items() if default.get(name) != value]

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from services import archive, bundles
 from services.errors import ServiceError
 from services.files import written_aside
-from services.store import Store
+from services.store import archive, bundles
+from services.store.store import Store
 
 
 def export_posterior(store: Store, run_key: str, path: Path) -> None:

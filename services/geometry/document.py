@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from services.document import Amount, Estimate, Number, Probability, Record
+from services.comparison.document import Amount, Estimate, Number, Probability, Record
 from services.provenance import Provenance
 
 GEOMETRY_VERSION = 1

@@ -9,7 +9,12 @@ from functools import partial
 import altair as alt
 import polars as pl
 
-from services.charts import (
+from services.geometry.chart_data import GeometryEvidence
+from services.geometry.document import EffectiveCounts, GeometryDocument, MeasureSummary, Ranking
+from services.geometry.loss_figures import barrier_chart, density_chart, slice_chart, surface_chart
+from services.geometry.words import named, ranked, twins_of
+from services.rendering.brushed import brushed_panels
+from services.rendering.charts import (
     CELL,
     INK,
     PALETTE,
@@ -21,12 +26,7 @@ from services.charts import (
     panel_title,
     tips,
 )
-from services.geometry.document import EffectiveCounts, GeometryDocument, MeasureSummary, Ranking
-from services.geometry.evidence import GeometryEvidence
-from services.geometry.loss_figures import barrier_chart, density_chart, slice_chart, surface_chart
-from services.geometry.words import named, ranked, twins_of
-from services.rows import settings_text
-from services.scatter import brushed_panels
+from services.store.rows import settings_text
 
 MAX_POINTS = 300
 # Measures that are held against the gap, that are ranked, and of which draws are held against optima.

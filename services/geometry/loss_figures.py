@@ -10,8 +10,8 @@ import numpy as np
 import polars as pl
 from contourpy import LineType, contour_generator
 
-from services.charts import CELL, colour, inline, log_where_positive, panel, panel_title, tips
 from services.geometry.document import Barriers
+from services.rendering.charts import CELL, colour, inline, log_where_positive, panel, panel_title, tips
 
 CONTOURS = 8
 # What a density falls to some bandwidths away from an eigenvalue says nothing.

@@ -7,13 +7,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from models.comparison.bootstrap import MIN_SPLITS, Interval
-from models.comparison.correlation import RankCorrelation
 from models.comparison.estimate import estimate
-from models.comparison.generalisation import Ranked, generalisation_sentence, rank_measures
-from models.geometry.basins import QUANTILE, basin_share, typical_against_optimum
-from models.geometry.catalogue import CATALOGUE
-from services.document import NOT_AVAILABLE, Estimate
+from models.generalisation.bootstrap import MIN_SPLITS, Interval
+from models.generalisation.correlation import RankCorrelation
+from models.generalisation.generalisation import Ranked, generalisation_sentence, rank_measures
+from models.geometry.connectivity.basins import QUANTILE, basin_share, typical_against_optimum
+from models.measuring.catalogue import CATALOGUE
+from services.comparison.document import NOT_AVAILABLE, Estimate
+from services.comparison.summary import CONVERGED, faults_of_runs
 from services.errors import NotStoredError
 from services.geometry.document import (
     Barriers,
@@ -26,8 +27,7 @@ from services.geometry.document import (
     Typical,
 )
 from services.provenance import provenance
-from services.store import Store
-from services.summary import CONVERGED, faults_of_runs
+from services.store.store import Store
 
 KEY = ("measure", "component", "settings")
 # Measures that come with every posterior, beside those of the catalogue.

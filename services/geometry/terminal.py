@@ -7,8 +7,8 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
-from services.document import Estimate
-from services.formatting import MISSING, format_estimate, format_number, format_probability, printable
+from services.comparison.document import Estimate
+from services.comparison.terminal import Cell, Column, print_section, stack
 from services.geometry.document import (
     Barriers,
     BasinShare,
@@ -34,7 +34,7 @@ from services.geometry.words import (
     without_value,
     worst_environments,
 )
-from services.terminal import Cell, Column, print_section, stack
+from services.rendering.formatting import MISSING, format_estimate, format_number, format_probability, printable
 
 NAME_WIDTH = 36
 # Matrices of more solutions than this, or more matrices, are told by pairs of learners.

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from services.geometry.document import Barriers, MeasureSummary, Ranking, Typical
-from services.rows import settings_text
+from services.store.rows import settings_text
 
 # Whether rescaling the layers of a ReLU net, which leaves its function alone, moves a measure.
 MOVES = {"rescaling": "no", "permutation": "yes", "none": "yes"}

@@ -5,15 +5,16 @@ from typing import Any
 
 from jinja2 import Environment
 
-from services import page, report
 from services.api.context import Context
-from services.comparisons import compare_stored
-from services.evidence import gather
-from services.figures import figures
+from services.comparison import report
+from services.comparison.chart_data import gather
+from services.comparison.figures import figures
+from services.comparison.stored import compare_stored
 from services.geometry import BARRIER_THRESHOLD
 from services.geometry import report as geometry_report
-from services.geometry.evidence import gather_evidence
+from services.geometry.chart_data import gather_evidence
 from services.geometry.summary import collect, summarise
+from services.rendering import page
 from services.web import rendering
 
 # Runs of each learner whose predictions and losses are read for charts.

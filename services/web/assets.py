@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from fastapi import Request, Response
 
-from services import page
 from services.api.errors import ApiError
+from services.rendering import page
 
 STATIC = Path(__file__).parent / "static"
 LIBRARY = "vega.js"

@@ -8,10 +8,10 @@ from typing import Any
 
 import yaml
 
-from models.dataset import DataError
-from models.spec import SpecError
-from services.admission import admit
-from services.yaml_file import decode_yaml, reason_of
+from models.data.dataset import DataError
+from models.spec.learner import SpecError
+from services.submissions.admission import admit
+from services.sweeps.yaml_file import decode_yaml, reason_of
 
 EXAMPLE = """\
 name: first-look

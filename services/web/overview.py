@@ -9,14 +9,14 @@ from typing import Any
 import polars as pl
 
 from services.api.context import Context
-from services.archive import DamagedError
 from services.errors import NotStoredError
-from services.formatting import format_seconds
-from services.standing import Standing
-from services.store import Store
-from services.sweep_files import REMEDY
-from services.sweep_states import SweepStands, all_stand, known
-from services.tables import FITTED
+from services.execution.status import Standing
+from services.rendering.formatting import format_seconds
+from services.store.archive import DamagedError
+from services.store.store import Store
+from services.store.sweep_files import REMEDY
+from services.store.tables import FITTED
+from services.submissions.states import SweepStands, all_stand, known
 
 PAGE = 50
 
@@ -26,7 +26,7 @@ class Progress:
     """How a sweep stands, as a page shows it.
 
     Attributes:
-        state: as `services.sweep_states` has it, or `measuring`, `stored` where nobody ever said, or `damaged`.
+        state: as `services.submissions.states` has it, or `measuring`, `stored` where nobody ever said, or `damaged`.
         live: whether it may still change by itself.
         done: runs that ended, those stored before among them; where it is measured, requests.
         words: what else is known, such as the time left.
@@ -51,7 +51,7 @@ class Asked:
 
     Attributes:
         definition: as JSON text for people, that can be submitted again.
-        members: a row for each run, as `services.plans.MEMBERS`.
+        members: a row for each run, as `services.sweeps.plan.MEMBERS`.
     """
 
     definition: str

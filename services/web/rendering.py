@@ -12,9 +12,9 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment
 from markupsafe import Markup
 
-from services import page
-from services.document import Estimate
-from services.formatting import MISSING, format_seconds
+from services.comparison.document import Estimate
+from services.rendering import page
+from services.rendering.formatting import MISSING, format_seconds
 from services.web import assets
 
 

@@ -18,7 +18,7 @@ from services.api.access import COOKIE, find, of_another_site, requires
 from services.api.context import Here, follower
 from services.api.errors import FAULTS, ApiError, told
 from services.errors import NotStoredError, ScheduleError, ServiceError
-from services.sweeps import NAME
+from services.sweeps.definition import NAME
 from services.web import assets, events, runs
 from services.web.checks import EXAMPLE, check
 from services.web.overview import PAGE, asked, names, progress
@@ -156,7 +156,7 @@ def _submit_page(request: Request, here: Here) -> HTMLResponse:
 
 
 def _runs_page(request: Request) -> HTMLResponse:
-    from services.queries import columns_of
+    from services.store.queries import columns_of
 
     columns = columns_of("runs")
     texts = [name for name in SHOWN if not columns[name].is_numeric()]

@@ -5,16 +5,17 @@ from typing import Any
 
 import polars as pl
 
-from services import bundles, page
 from services.api.context import Context
-from services.bundles import Bundle
-from services.charts import finished
 from services.geometry.loss_figures import barrier_chart
 from services.geometry.summary import barrier_matrices
-from services.rows import split
-from services.run_figures import run_evidence, run_figures
-from services.store import Store
+from services.rendering import page
+from services.rendering.charts import finished
+from services.store import bundles
+from services.store.bundles import Bundle
+from services.store.rows import split
+from services.store.store import Store
 from services.web.rendering import environment, finite
+from services.web.run_figures import run_evidence, run_figures
 from services.web.runs import labels_of, row_of
 
 PARTS = ("train", "validation", "test")

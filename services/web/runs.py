@@ -7,9 +7,9 @@ from typing import Any
 import polars as pl
 
 from services.errors import NotStoredError
-from services.formatting import MISSING
 from services.provenance import reproducing
-from services.store import Store
+from services.rendering.formatting import MISSING
+from services.store.store import Store
 
 _TOLD = ("method", "optimiser", "learning_rate", "momentum", "batch_size", "weight_decay", "dropout", "chains", "draws")
 

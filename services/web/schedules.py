@@ -4,10 +4,10 @@ import json
 from datetime import datetime
 from typing import Any
 
-from services import occurrences
-from services.leases import has_scheduler
-from services.ledger import Ledger
-from services.schedules import Schedule, all_schedules
+from services.ledger.database import Ledger
+from services.scheduling import occurrences
+from services.scheduling.leases import has_scheduler
+from services.scheduling.schedules import Schedule, all_schedules
 
 UPCOMING = 5
 HISTORY = 100

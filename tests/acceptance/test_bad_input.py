@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import yaml
 
-from services.store import Store
+from services.store.store import Store
 from tests.acceptance.conftest import EXECUTABLE, Basin
 
 N = 40

@@ -10,13 +10,13 @@ import pytest
 from cluster.executor import Arrays, Executor, InProcessExecutor, Lost
 from cluster.packing import Item
 from cluster.resources import Resources
-from models.dataset import Dataset, Partition
-from models.events import Checkpoint, Result
-from models.fit import cost, fit, program_key
-from models.parsing import parse_learner
-from models.result import RunRequest, RunResult
-from models.spec import resolve
-from services.datasets import load
+from models.data.dataset import Dataset, Partition
+from models.fitting.dispatch import cost, fit, program_key
+from models.runs.events import Checkpoint, Result
+from models.runs.result import RunRequest, RunResult
+from models.spec.learner import resolve
+from models.spec.parsing import parse_learner
+from services.datasets.registry import load
 
 pytestmark = pytest.mark.slow
 

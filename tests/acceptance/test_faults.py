@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from benchmarks.chaos_stores import bundle_files, differences, faults
-from services.store import Store
+from services.store.store import Store
 from tests.acceptance.conftest import EXECUTABLE, LINEAR, NET, PATIENCE, Basin
 
 pytestmark = pytest.mark.slow

@@ -16,20 +16,20 @@ import pytest
 
 from cluster.errors import ClusterError
 from cluster.jobs import Jobs
-from models.spec import canonical_json
+from models.spec.learner import canonical_json
 from services.errors import ServiceError
-from services.job_launcher import JobLauncher
-from services.launchers import LaunchState
-from services.ledger import Ledger
-from services.occurrences import Occurrence, history
-from services.scheduler import Scheduler
-from services.schedules import RunOptions, add, define
+from services.launching.cluster import JobLauncher
+from services.launching.launcher import LaunchState
+from services.ledger.database import Ledger
+from services.scheduling.occurrences import Occurrence, history
+from services.scheduling.scheduler import Scheduler
+from services.scheduling.schedules import RunOptions, add, define
 from services.settings import settings
-from services.store import Store
-from services.sweeps import parse_sweep, settle
-from tests import waiting
+from services.store.store import Store
+from services.sweeps.definition import parse_sweep, settle
 from tests.acceptance.conftest import BNN, PATIENCE, bundles, title, write_points
-from tests.head import Head, free_ports
+from tests.support import waiting
+from tests.support.head import Head, free_ports
 
 pytestmark = pytest.mark.slow
 
@@ -63,9 +63,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 LAUNCH_AND_DIE = """
 import os, signal, sys
 from datetime import datetime
-from services.job_launcher import JobLauncher
-from services.ledger import Ledger
-from services.scheduler import Scheduler
+from services.launching.cluster import JobLauncher
+from services.ledger.database import Ledger
+from services.scheduling.scheduler import Scheduler
 
 class Fatal(JobLauncher):
     def launch(self, *what):

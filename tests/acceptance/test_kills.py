@@ -6,8 +6,8 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from services.schemas import RUN_TABLES
-from services.store import Store
+from services.store.schemas import RUN_TABLES
+from services.store.store import Store
 from tests.acceptance.conftest import N_RUNS, Basin, Comparison, Undisturbed, figures, gone, title
 
 pytestmark = pytest.mark.slow

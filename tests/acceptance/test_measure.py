@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from services.store import Store
+from services.store.store import Store
 from tests.acceptance.conftest import Basin, Undisturbed
 
 pytestmark = pytest.mark.slow

@@ -7,10 +7,10 @@ import yaml
 from playwright.sync_api import expect
 from polars.testing import assert_frame_equal
 
-from services.store import Store
+from services.store.store import Store
 from tests.acceptance.conftest import BNN, LINEAR, NET, PATIENCE, Basin
-from tests.acceptance.servers import Servers, servers  # noqa: F401 - a fixture
-from tests.services.web.browsing import Tab, browser, colours, needs_chromium
+from tests.support.browsing import Tab, browser, colours, needs_chromium
+from tests.support.servers import Servers, servers  # noqa: F401 - a fixture
 
 pytestmark = [pytest.mark.slow, needs_chromium]
 

@@ -25,19 +25,19 @@ from polars.testing import assert_frame_equal
 from sqlalchemy import select
 
 from cluster.jobs import Job, Jobs
-from services import tokens
 from services.client import Basin
-from services.ledger import Ledger
-from services.ledger_tables import schedulers
-from services.store import Store
+from services.ledger import tokens
+from services.ledger.database import Ledger
+from services.ledger.tables import schedulers
+from services.store.store import Store
 from tests.acceptance.conftest import NET, PATIENCE, gone, title
-from tests.deploy.project import ROOT, read_yaml
-from tests.head import Head, free_ports
-from tests.services.api.live import settings_of
 from tests.services.client.conftest import Served
-from tests.services.client.stored_sweep import BNN, NAME, fill
-from tests.services.stored import request
-from tests.waiting import wait_until
+from tests.support.head import Head, free_ports
+from tests.support.live import settings_of
+from tests.support.project import ROOT, read_yaml
+from tests.support.stored import request
+from tests.support.stored_sweep import BNN, NAME, fill
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 

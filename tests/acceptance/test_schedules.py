@@ -14,16 +14,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-from services.ledger import Ledger, default_url
-from services.occurrences import Occurrence, history
-from services.scheduler import LEASE_SECONDS
-from services.schedules import RunOptions, add, define
-from services.store import Store
-from services.sweeps import parse_sweep, settle
-from tests import postgres
+from services.ledger.database import Ledger, default_url
+from services.scheduling.occurrences import Occurrence, history
+from services.scheduling.scheduler import LEASE_SECONDS
+from services.scheduling.schedules import RunOptions, add, define
+from services.store.store import Store
+from services.sweeps.definition import parse_sweep, settle
 from tests.acceptance.conftest import PATIENCE, Basin
-from tests.acceptance.scheduling import Fate
-from tests.services import agenda
+from tests.support import agenda, postgres
+from tests.support.scheduling import Fate
 
 ROOT = Path(__file__).resolve().parents[2]
 BEGIN = datetime(2026, 1, 5, tzinfo=UTC)
@@ -80,7 +79,7 @@ class Schedulers:
             fate = replace(fate, dies_at=self._random.randint(1, 20), after=self._random.random() < 0.5)
         with (self._folder / "said").open("ab") as said:
             return subprocess.Popen(
-                [sys.executable, "-m", "tests.acceptance.scheduling", fate.text()], cwd=ROOT, stdout=said, stderr=said
+                [sys.executable, "-m", "tests.support.scheduling", fate.text()], cwd=ROOT, stdout=said, stderr=said
             )
 
 

@@ -8,9 +8,9 @@ from typing import Any
 import httpx
 import pytest
 
-from services.store import Store
+from services.store.store import Store
 from tests.acceptance.conftest import BNN, LINEAR, NET, Basin, bundles, gone, title
-from tests.acceptance.servers import Servers, servers  # noqa: F401 - a fixture
+from tests.support.servers import Servers, servers  # noqa: F401 - a fixture
 
 pytestmark = pytest.mark.slow
 

@@ -11,11 +11,11 @@ import pytest
 import yaml
 
 from cluster.jobs import Job, Jobs
-from services.store import Store
-from services.submission import submit_once, sweep_job
-from services.sweeps import read_sweep
+from services.launching.sweep_job import submit_once, sweep_job
+from services.store.store import Store
+from services.sweeps.definition import read_sweep
 from tests.acceptance.conftest import BNN, LINEAR, NET, Basin, Ended, bundles, write_points
-from tests.head import Head
+from tests.support.head import Head
 
 pytestmark = pytest.mark.slow
 

@@ -9,8 +9,8 @@ import pytest
 from benchmarks import chaos
 from benchmarks.chaos_monkey import Kind, draw_strikes
 from benchmarks.chaos_stores import EXEMPT, _bits, _of_frames
-from services.schemas import SCHEMAS
-from services.sweeps import parse_sweep
+from services.store.schemas import SCHEMAS
+from services.sweeps.definition import parse_sweep
 
 FRAME = pl.DataFrame({"run_key": ["a", "b"], "value": [0.0, float("nan")], "warnings": [["x"], []]})
 

@@ -12,7 +12,7 @@ import pytest
 from benchmarks import geometry
 from benchmarks.geometry_problem import digits, problem, trace, truth
 from benchmarks.peers import unit_costs
-from tests.models.geometry.cases import FAMILIES, dense_hessian, landscape_of
+from tests.support.landscapes import FAMILIES, dense_hessian, landscape_of
 
 QUICK = geometry.Plan(
     works={

@@ -3,7 +3,7 @@
 from benchmarks import overhead
 from benchmarks.work import trivial
 from cluster.executor import InProcessExecutor
-from models.events import Result
+from models.runs.events import Result
 
 
 def test_the_trivial_work_gives_one_result_for_each_request():

@@ -4,8 +4,8 @@ import polars as pl
 import pytest
 
 from benchmarks import queries, runs_table
-from services.schemas import SCHEMAS
-from services.tables import latest
+from services.store.schemas import SCHEMAS
+from services.store.tables import latest
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import pytest
 
 from benchmarks import scaling
 from benchmarks.work import sleep
-from models.events import Result
+from models.runs.events import Result
 
 
 @pytest.mark.slow

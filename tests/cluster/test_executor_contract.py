@@ -12,8 +12,8 @@ import pytest
 from cluster.executor import WIDTH, Lost
 from cluster.packing import LOOK_AHEAD, Item
 from cluster.resources import Resources
-from models.events import Checkpoint, Progress, Result
-from tests.cluster import works
+from models.runs.events import Checkpoint, Progress, Result
+from tests.support import works
 
 
 def items_of(arguments, data: str = "none", resources: Resources = Resources()) -> list[Item]:  # noqa: B008 - frozen
@@ -149,7 +149,7 @@ def test_both_executors_compute_the_same_bits(ray_executor, python):
 from cluster.resources import Resources, apply_environment
 apply_environment(Resources())
 from cluster.executor import InProcessExecutor
-from tests.cluster import works
+from tests.support import works
 from tests.cluster.test_executor_contract import execute, items_of, values
 with InProcessExecutor() as executor:
     items = items_of(range(2), "regression")

@@ -16,8 +16,8 @@ import pytest
 
 from cluster.errors import ClusterError
 from cluster.jobs import Jobs
-from tests.head import PATIENCE, Head, free_ports
-from tests.waiting import wait_until
+from tests.support.head import PATIENCE, Head, free_ports
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -268,7 +268,7 @@ import sys
 from ray.cluster_utils import Cluster
 from cluster.jobs import Jobs
 from cluster.ray_executor import RayExecutor
-from tests.cluster import works
+from tests.support import works
 from tests.cluster.test_executor_contract import execute, items_of, values
 
 Jobs(sys.argv[1])

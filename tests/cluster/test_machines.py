@@ -18,11 +18,11 @@ from cluster.packing import Item
 from cluster.ray_executor import RayExecutor
 from cluster.resources import Resources
 from cluster.runtime import HEALTH_CHECKS, connect
-from models.events import Checkpoint, Result
-from tests.cluster import works
+from models.runs.events import Checkpoint, Result
 from tests.cluster.conftest import ROOT
 from tests.cluster.test_executor_contract import execute, items_of, values
-from tests.waiting import wait_until
+from tests.support import works
+from tests.support.waiting import wait_until
 
 pytestmark = [
     pytest.mark.slow,

@@ -108,7 +108,7 @@ def test_on_an_accelerator_whole_lock_step_groups_travel():
 
 
 def test_the_lock_step_is_that_of_the_models():
-    from models.train import WIDTH  # imports JAX
+    from models.inference.lock_step import WIDTH  # imports JAX
 
     assert LOCK_STEP == WIDTH
 

@@ -15,10 +15,10 @@ from cluster.executor import Lost
 from cluster.packing import Item
 from cluster.ray_executor import RayExecutor
 from cluster.resources import Resources, worker_environment
-from models.events import Checkpoint, Progress, Result
-from tests.cluster import works
+from models.runs.events import Checkpoint, Progress, Result
 from tests.cluster.conftest import ROOT
 from tests.cluster.test_executor_contract import execute, items_of, values
+from tests.support import works
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ psutil.Process().cpu_affinity(psutil.Process().cpu_affinity()[:int(sys.argv[1])]
 if sys.argv[2] == "apply":
     from cluster.resources import Resources, apply_environment
     apply_environment(Resources())
-from tests.cluster import works
+from tests.support import works
 works.gradient_steps([("run", 0)], works.regression_data(), {}, lambda event: print(event.value))
 """
 

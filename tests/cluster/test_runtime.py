@@ -13,7 +13,7 @@ _LOCAL = """
 import os, sys
 from cluster.executor import Lost
 from cluster.ray_executor import RayExecutor
-from tests.cluster import works
+from tests.support import works
 from tests.cluster.test_executor_contract import execute, items_of
 
 with RayExecutor(n_workers=1, attempts=1) as executor:
@@ -29,8 +29,8 @@ _BROKEN = """
 import os, signal, sys
 import ray
 from cluster.ray_executor import RayExecutor
-from models.events import Checkpoint
-from tests.cluster import works
+from models.runs.events import Checkpoint
+from tests.support import works
 from tests.cluster.test_executor_contract import execute, items_of, values
 
 (folder,) = sys.argv[1:]
@@ -55,8 +55,8 @@ first = nodes.add_node(num_cpus=1)
 from cluster.errors import ClusterError
 from cluster.ray_executor import RayExecutor
 from cluster.runtime import connect
-from models.events import Checkpoint
-from tests.cluster import works
+from models.runs.events import Checkpoint
+from tests.support import works
 from tests.cluster.test_executor_contract import execute, items_of, values
 
 os.environ["RAY_AUTH_MODE"] = "disabled"

@@ -7,8 +7,8 @@ from cluster.packing import Item
 from cluster.resources import Resources
 from cluster.streaming import GivenBack, Stream
 from cluster.work import Lost
-from models.events import START, Progress, Result, begun
-from tests.cluster import works
+from models.runs.events import START, Progress, Result, begun
+from tests.support import works
 
 
 def _items(n: int) -> list[Item]:

@@ -10,7 +10,7 @@ from ray.autoscaler._private.aws.config import bootstrap_aws
 from ray.autoscaler._private.aws.node_provider import AWSNodeProvider
 from ray.autoscaler._private.util import prepare_config
 
-from tests.deploy.project import ROOT, read_yaml
+from tests.support.project import ROOT, read_yaml
 
 ROLE = (ROOT / "deploy" / "aws" / "head-role.yaml").read_text()
 

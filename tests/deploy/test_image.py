@@ -3,7 +3,7 @@
 import fnmatch
 import re
 
-from tests.deploy.project import ROOT, installs, is_locked, pins
+from tests.support.project import ROOT, installs, is_locked, pins
 
 _TEXT = (ROOT / "deploy" / "Dockerfile").read_text()
 _JOINED = re.sub(r"\\\n\s*", " ", re.sub(r"(?m)^#.*\n", "", _TEXT))

@@ -12,7 +12,7 @@ from ray.scripts.scripts import start
 from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT202012
 
-from tests.deploy.project import KUBERAY, ROOT, pins, read_yaml
+from tests.support.project import KUBERAY, ROOT, pins, read_yaml
 
 KUBERNETES = "1.37"
 CLUSTER = read_yaml(KUBERAY / "raycluster.yaml")

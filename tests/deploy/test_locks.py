@@ -5,7 +5,7 @@ import tomllib
 
 import pytest
 
-from tests.deploy.project import ROOT, pins
+from tests.support.project import ROOT, pins
 
 LOCKS = sorted(path.stem for path in (ROOT / "requirements").glob("*.lock"))
 

@@ -14,7 +14,7 @@ from ray.autoscaler.v2.scheduler import ResourceDemandScheduler, SchedulingReque
 from ray.autoscaler.v2.utils import ResourceRequestUtil
 from ray.scripts.scripts import start
 
-from tests.deploy.project import ROOT, installs, is_locked, pins, read_yaml
+from tests.support.project import ROOT, installs, is_locked, pins, read_yaml
 
 FILE = ROOT / "ray_cluster.yaml"
 GPU_TYPES = ("gpu-spot", "gpu-on-demand")

@@ -10,7 +10,7 @@ from sqlalchemy.engine import make_url
 
 from services.api.access import is_loopback
 from services.settings import Environment
-from tests.deploy.project import ROOT, pins, read_yaml
+from tests.support.project import ROOT, pins, read_yaml
 
 CONFIG = read_yaml(ROOT / "deploy" / "serve.yaml")
 (APPLICATION,) = CONFIG["applications"]

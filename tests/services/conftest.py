@@ -6,9 +6,9 @@ from uuid import uuid4
 
 import pytest
 
-from services.ledger import Ledger
-from tests import postgres
-from tests.services.s3 import BUCKET, S3Server
+from services.ledger.database import Ledger
+from tests.support import postgres
+from tests.support.s3 import BUCKET, S3Server
 
 
 @pytest.fixture(scope="session")

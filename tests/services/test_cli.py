@@ -10,9 +10,9 @@ import polars as pl
 import pytest
 import yaml
 
-from models.spec import Learner
-from services.document import Document
-from services.learners import presets
+from models.spec.learner import Learner
+from services.comparison.document import Document
+from services.sweeps.learners import presets
 
 CHEAP = ("--learners", "svm,linear-map", "--splits", "2", "--seeds", "1", "--workers", "0")
 

@@ -3,13 +3,7 @@ import pytest
 from scipy import stats
 
 from models.comparison.estimate import Estimate, estimate
-from tests.models.comparison.simulated import (
-    errors_of,
-    least_squares_risk,
-    least_squares_scores,
-    random_splits,
-    values_of,
-)
+from tests.support.simulated import errors_of, least_squares_risk, least_squares_scores, random_splits, values_of
 
 NAN = np.nan
 

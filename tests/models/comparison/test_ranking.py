@@ -3,7 +3,7 @@ import pytest
 from scipy import stats
 
 from models.comparison.ranking import compare_all, holm
-from tests.models.comparison.simulated import errors_of, random_feature_scores, random_splits, smooth_task, values_of
+from tests.support.simulated import errors_of, random_feature_scores, random_splits, smooth_task, values_of
 
 NAN = np.nan
 

@@ -7,12 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from models.geometry.diagonal import estimate_diagonal
-from models.geometry.frobenius import frobenius_norm
-from models.geometry.lanczos import top_eigenpairs
-from models.geometry.spectral_density import lanczos_quadrature, spectral_density
-from models.geometry.trace import estimate_trace
-from tests.models.geometry.cases import Dense, with_spectrum
+from models.geometry.families.spectral_density import lanczos_quadrature, spectral_density
+from models.geometry.operators.diagonal import estimate_diagonal
+from models.geometry.operators.frobenius import frobenius_norm
+from models.geometry.operators.lanczos import top_eigenpairs
+from models.geometry.operators.trace import estimate_trace
+from tests.support.landscapes import Dense, with_spectrum
 
 SIZES = (1e-26, 1e-20, 1.0, 1e20, 1e26)
 KEY = jax.random.key(0)

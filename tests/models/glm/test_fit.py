@@ -10,11 +10,11 @@ import pytest
 import scipy.stats as stats
 import xarray as xr
 
-from models.build import model_of
-from models.dataset import Part, Split
+from models.data.dataset import Part, Split
 from models.glm.fit import fit_formula, flat_vectors
-from models.spec import Bernoulli, Flat, Formula, Gaussian, Normal
-from tests.models.glm.problems import FAMILIES, assert_moments, learner, random_split, split_of
+from models.joint.build import model_of
+from models.spec.learner import Bernoulli, Flat, Formula, Gaussian, Normal
+from tests.support.glm_problems import FAMILIES, assert_moments, learner, random_split, split_of
 
 
 def fit(spec, split, seed=0):

@@ -1,4 +1,4 @@
-"""What Bambi builds is what `models.posterior` says, and what cannot be built is refused in words."""
+"""What Bambi builds is what `models.joint.model` says, and what cannot be built is refused in words."""
 
 from dataclasses import replace
 from functools import partial
@@ -8,15 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from models.build import model_of, prior_scales
 from models.glm.design import design_of
 from models.glm.formula import additive_model, formula_model, pymc_model
 from models.glm.sampling import XLA
 from models.glm.stated import checked_formula
-from models.posterior import log_joint
-from models.priors import null_centre
-from models.spec import Categorical, Flat, Gaussian, NegativeBinomial, Normal, SpecError
-from tests.models.glm.problems import FAMILIES, learner, random_split
+from models.joint.build import model_of, prior_scales
+from models.joint.model import log_joint
+from models.joint.priors import null_centre
+from models.spec.learner import Categorical, Flat, Gaussian, NegativeBinomial, Normal, SpecError
+from tests.support.glm_problems import FAMILIES, learner, random_split
 
 
 @pytest.fixture(autouse=True)

@@ -6,8 +6,8 @@ import pytest
 
 from models.glm.formula import additive_model
 from models.glm.sampling import SamplingError, sample
-from models.spec import Flat, Poisson
-from tests.models.glm.problems import FAMILIES, learner, random_split, split_of
+from models.spec.learner import Flat, Poisson
+from tests.support.glm_problems import FAMILIES, learner, random_split, split_of
 
 
 def run(family="bernoulli", seed=3, progress=lambda *_: None, *, only=None, resume=None, on_chain=None, **inference):

@@ -8,13 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from models import likelihoods
-from models.chains import bfmi
+from models.diagnostics.chains import bfmi
 from models.inference import hmc, nuts
 from models.inference.nuts import tree_stats
-from models.posterior import build, log_prior
+from models.joint import likelihoods
+from models.joint.model import build, log_prior
 from models.predictors.linear import LinearNet
-from tests.models.inference.targets import correlated, funnel, gaussian, keys
+from tests.support.targets import correlated, funnel, gaussian, keys
 
 SAMPLERS = {
     "nuts": functools.partial(nuts.sample, max_tree_depth=8),

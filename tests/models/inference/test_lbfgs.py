@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from models import likelihoods
 from models.inference.lbfgs import minimiser
-from models.posterior import build
+from models.joint import likelihoods
+from models.joint.model import build
 from models.predictors.linear import LinearNet
 
 RNG = np.random.default_rng(0)

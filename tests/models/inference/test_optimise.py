@@ -8,13 +8,13 @@ import pytest
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
 
-from models import likelihoods, priors
 from models.inference import lbfgs
+from models.inference.lock_step import Member, train
 from models.inference.optimise import CURVES, Data, Rates, trainer
-from models.posterior import build
+from models.joint import likelihoods, priors
+from models.joint.model import build
 from models.predictors.linear import LinearNet
 from models.predictors.mlp import ACTIVATIONS, MLPNet
-from models.train import Member, train
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(90, 4)).astype(np.float32)

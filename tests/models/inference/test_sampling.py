@@ -9,7 +9,7 @@ import pytest
 
 from models.inference import hmc, nuts, sampling
 from models.inference.hmc import hamiltonian_kernel
-from tests.models.inference.targets import correlated, gaussian, keys
+from tests.support.targets import correlated, gaussian, keys
 
 MEAN, COVARIANCE = correlated(3, 10.0, 0)
 DATA = (jnp.asarray(MEAN, jnp.float32), jnp.asarray(np.linalg.inv(COVARIANCE), jnp.float32))

@@ -8,12 +8,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from services import tokens
 from services.api.access import COOKIE, is_loopback
 from services.api.context import Context
-from services.ledger import Ledger
-from services.tokens import SCOPES
-from tests.services.api.live import client_of, settings_of
+from services.ledger import tokens
+from services.ledger.database import Ledger
+from services.ledger.tokens import SCOPES
+from tests.support.live import client_of, settings_of
 
 NOW = datetime.now(UTC)
 OPEN = {"/health", "/ready", "/api/v1/version"}
@@ -46,8 +46,8 @@ def secrets(folder: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def client(folder: Path, secrets: dict[str, str]) -> Iterator[httpx.Client]:
-    from services.opening import make
-    from services.storage import Storage
+    from services.store.location import make
+    from services.store.objects import Storage
 
     make(Storage(folder / "store"))
     with client_of(settings_of(folder, authentication=True)) as client:

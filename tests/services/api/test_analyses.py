@@ -10,19 +10,19 @@ import httpx
 import polars as pl
 import pytest
 
-from models.result import Measurement, Seconds
-from models.spec import canonical_json
-from services import comparisons
-from services.document import Document
+from models.runs.result import Measurement, Seconds
+from models.spec.learner import canonical_json
+from services.comparison import stored
+from services.comparison.document import Document
+from services.comparison.summary import collect, summarise
 from services.geometry.document import GeometryDocument
-from services.measurements import MeasurementRecord
-from services.plans import MEMBERS
-from services.store import Store, writing
-from services.summary import collect, summarise
-from services.sweeps import Data, Sweep
-from tests.services.api.live import client_of, settings_of
-from tests.services.factories import PROVENANCE, STORED_AT, measured
-from tests.services.stored import FINGERPRINT, N, ended, net, put_all, request, result
+from services.store.measurements import MeasurementRecord
+from services.store.store import Store, writing
+from services.sweeps.definition import Data, Sweep
+from services.sweeps.plan import MEMBERS
+from tests.support.factories import PROVENANCE, STORED_AT, measured
+from tests.support.live import client_of, settings_of
+from tests.support.stored import FINGERPRINT, N, ended, net, put_all, request, result
 
 SPLITS = 6
 RATES = (0.05, 0.1, 0.2)
@@ -131,8 +131,8 @@ def test_what_several_ask_for_at_once_is_computed_once(folder: Path, monkeypatch
         go_on.wait(20)
         return compare(*arguments)
 
-    compare = comparisons.compare_stored
-    monkeypatch.setattr(comparisons, "compare_stored", counted)
+    compare = stored.compare_stored
+    monkeypatch.setattr(stored, "compare_stored", counted)
     with client_of(settings_of(folder), timeout=60) as client, ThreadPoolExecutor() as pool:
         first = pool.submit(client.get, "/api/v1/sweeps/all/comparison")
         begun.wait(20)

@@ -20,16 +20,16 @@ import httpx
 import pytest
 from sqlalchemy import select
 
-from services import tokens
-from services.api import server
-from services.api.application import create_application
 from services.api.envelope import PAGE_POLICY, JsonLines
 from services.api.errors import FAULTS
-from services.ledger import Ledger
-from services.ledger_tables import metadata
+from services.api.settings import Limits
+from services.ledger import tokens
+from services.ledger.database import Ledger
+from services.ledger.tables import metadata
 from services.provenance import provenance
-from services.serving import Limits
-from tests.services.api.bad_requests import (
+from services.server import process
+from services.server.application import create_application
+from tests.support.bad_requests import (
     JSON_DEPTH,
     MARKUP,
     PAGE,
@@ -40,8 +40,8 @@ from tests.services.api.bad_requests import (
     bad_requests,
     raw_requests,
 )
-from tests.services.api.live import QUICK, live, settings_of
-from tests.services.api.seeded import SCHEDULE, SWEEP, seed
+from tests.support.live import QUICK, live, settings_of
+from tests.support.seeded import SCHEDULE, SWEEP, seed
 
 PATIENCE_SECONDS = 20.0
 SECRET = "a secret of this machine"
@@ -275,7 +275,7 @@ def _hidden(served: Served) -> Callable[[str], list[str]]:
     paths = [
         str(served.folder),
         str(served.outside),
-        str(Path(server.__file__).parents[2]),
+        str(Path(process.__file__).parents[2]),
         sys.prefix,
         str(Path.home()),
     ]
@@ -440,7 +440,7 @@ def test_without_authentication_no_other_name_and_no_other_site_is_answered(serv
     ids=repr,
 )
 def test_who_never_comes_to_the_point_is_cut_off(served: Served, monkeypatch: pytest.MonkeyPatch, sent: str) -> None:
-    monkeypatch.setattr(server, "HEAD_SECONDS", 0.3)
+    monkeypatch.setattr(process, "HEAD_SECONDS", 0.3)
     with socket.create_connection(served.address, timeout=PATIENCE_SECONDS) as connection:
         connection.sendall(sent.encode())
         while connection.recv(65536):
@@ -450,7 +450,7 @@ def test_who_never_comes_to_the_point_is_cut_off(served: Served, monkeypatch: py
 def test_a_connection_rests_between_requests_until_something_comes(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "HEAD_SECONDS", 0.3)
+    monkeypatch.setattr(process, "HEAD_SECONDS", 0.3)
     with socket.create_connection(served.address, timeout=PATIENCE_SECONDS) as connection:
         for _ in range(2):
             connection.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -479,11 +479,11 @@ def _is_cut_off(served: Served, first: bytes, again: bytes) -> bool:
 
 
 def test_a_head_in_drips_is_cut_off_however_lively(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "HEAD_SECONDS", 0.5)
+    monkeypatch.setattr(process, "HEAD_SECONDS", 0.5)
     assert _is_cut_off(served, b"GET / HTTP/1.1\r\n", b"X-A: a\r\n")
 
 
 def test_who_takes_nothing_of_an_answer_is_cut_off(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "STALLED_SECONDS", 0.5)
+    monkeypatch.setattr(process, "STALLED_SECONDS", 0.5)
     asked = _bytes_of(Bad("", "GET", "/openapi.json", 0, "", {"Connection": "keep-alive"}), served)
     assert _is_cut_off(served, asked, asked)

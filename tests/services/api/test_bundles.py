@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from services.archive import object_name, unpack_arrays
-from services.store import Store, writing
-from tests.services import factories
-from tests.services.api.live import client_of, settings_of
-from tests.services.stores import flip
+from services.store.archive import object_name, unpack_arrays
+from services.store.store import Store, writing
+from tests.support import factories
+from tests.support.live import client_of, settings_of
+from tests.support.stores import flip
 
 SAMPLED = factories.request(1, bayesian=True)
 LOST, PLAIN, DAMAGED = factories.request(2), factories.request(3), factories.request(4)

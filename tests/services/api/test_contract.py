@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.errors import Unsatisfiable
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
-from services.api.application import create_application
-from tests.services.api.live import live, settings_of
-from tests.services.api.seeded import SCHEDULE, SWEEP, seed
+from services.server.application import create_application
+from tests.support.live import live, settings_of
+from tests.support.seeded import SCHEDULE, SWEEP, seed
 
 EXAMPLES = 12
 # Of these a schema cannot say all: whether a condition, an order or a cursor goes with a table, whether there is such
@@ -73,6 +73,6 @@ def hold(contract: Contract, operation: schemathesis.schemas.APIOperation, mode:
 
 
 def test_a_server_does_without_jax_and_ray_until_it_is_asked_for_what_takes_them() -> None:
-    code = "import services.api.application, sys; sys.exit(len({'jax', 'ray', 'pymc'} & set(sys.modules)))"
+    code = "import services.server.application, sys; sys.exit(len({'jax', 'ray', 'pymc'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -6,12 +6,12 @@ import httpx
 import pytest
 
 from cluster.errors import ClusterError
-from models.dataset import DataError
-from models.spec import SpecError
-from services.api.application import create_application
+from models.data.dataset import DataError
+from models.spec.learner import SpecError
 from services.api.errors import FAULTS
 from services.errors import ConflictError, LedgerError, NotStoredError, QueryError, ScheduleError, StoreError
-from tests.services.api.live import live, settings_of
+from services.server.application import create_application
+from tests.support.live import live, settings_of
 
 SECRET = "/srv/secret/store"
 ERRORS = {

@@ -8,10 +8,10 @@ from typing import NamedTuple
 import httpx
 import pytest
 
-from services.api.application import create_application
+from services.server.application import create_application
 from services.web import assets
-from tests.services.api.live import live, settings_of
-from tests.services.api.seeded import SCHEDULE, SWEEP, seed
+from tests.support.live import live, settings_of
+from tests.support.seeded import SCHEDULE, SWEEP, seed
 
 BY_ITSELF = ("date", "x-request-id")
 PAGES = (

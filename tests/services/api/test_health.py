@@ -7,14 +7,14 @@ import polars as pl
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from models.spec import SCHEMA_VERSION
-from services import tokens
+from models.spec.learner import SCHEMA_VERSION
 from services.api.formats import MEDIA_TYPES
-from services.ledger import Ledger
-from services.queries import Table
-from services.store import writing
-from tests.services import factories
-from tests.services.api.live import client_of, settings_of
+from services.ledger import tokens
+from services.ledger.database import Ledger
+from services.store.queries import Table
+from services.store.store import writing
+from tests.support import factories
+from tests.support.live import client_of, settings_of
 
 
 def samples(text: str) -> dict[tuple, float]:

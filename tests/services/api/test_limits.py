@@ -20,14 +20,14 @@ from fastapi import FastAPI
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services import tokens
-from services.api.application import create_application
 from services.api.envelope import JsonLines
 from services.api.errors import HANDLERS, ApiError
 from services.api.limits import Buckets, check_json, guard
-from services.ledger import Ledger
-from services.serving import Limits
-from tests.services.api.live import client_of, live, settings_of
+from services.api.settings import Limits
+from services.ledger import tokens
+from services.ledger.database import Ledger
+from services.server.application import create_application
+from tests.support.live import client_of, live, settings_of
 
 LIMITS = Limits(request_bytes=10_000, json_depth=8, requests_per_second=1e6, burst=10**6, seconds=0.5)
 

@@ -8,10 +8,10 @@ from typing import Any
 import httpx
 import pytest
 
-from services.ledger import Ledger
-from services.schedules import get
-from services.serving import Serving
-from tests.services.api.live import client_of, settings_of
+from services.api.settings import Serving
+from services.ledger.database import Ledger
+from services.scheduling.schedules import get
+from tests.support.live import client_of, settings_of
 
 SCHEDULES = "/api/v1/schedules"
 SWEEP = {"name": "nightly", "datasets": ["iris"], "learners": ["svm"], "budget": "quick"}

@@ -10,16 +10,16 @@ from typing import Any
 import httpx
 import pytest
 
-from models.spec import canonical_json
-from services import submissions
-from services.ledger import Ledger
-from services.plans import load_datasets, plan
-from services.serving import Limits, Serving
-from services.standing import attended, read_standing
-from services.store import Store, writing
-from services.sweeps import parse_sweep, settle
-from services.tally import Tally
-from tests.services.api.live import QUICK, client_of, settings_of
+from models.spec.learner import canonical_json
+from services.api.settings import Limits, Serving
+from services.execution.status import attended, read_standing
+from services.execution.tally import Tally
+from services.ledger.database import Ledger
+from services.store.store import Store, writing
+from services.submissions import records
+from services.sweeps.definition import parse_sweep, settle
+from services.sweeps.plan import load_datasets, plan
+from tests.support.live import QUICK, client_of, settings_of
 
 SWEEPS = "/api/v1/sweeps"
 AWAY = "http://127.0.0.1:1"
@@ -62,10 +62,10 @@ def code(response: httpx.Response) -> tuple[int, str]:
     return response.status_code, response.json()["error"]["code"]
 
 
-def end(ledger: Ledger, name: str, state: submissions.State, reason: str = "") -> None:
-    found = submissions.latest(ledger, name)
+def end(ledger: Ledger, name: str, state: records.State, reason: str = "") -> None:
+    found = records.latest(ledger, name)
     assert found is not None
-    assert submissions.note(ledger, found, state, reason, datetime.now(UTC))
+    assert records.note(ledger, found, state, reason, datetime.now(UTC))
 
 
 def events(client: httpx.Client, name: str) -> list[tuple[str, Any]]:
@@ -88,7 +88,7 @@ def test_an_accepted_sweep_is_in_the_ledger_when_it_is_answered(client: httpx.Cl
         2,
         "anonymous",
     )
-    recorded = submissions.latest(ledger, "first")
+    recorded = records.latest(ledger, "first")
     assert recorded is not None and recorded.id == answer["submission"]
     assert json.loads(recorded.definition)["learners"][0]["name"] == "svm"
 
@@ -184,7 +184,7 @@ def test_a_sweep_that_waits_is_shown_stopped_and_resumed(client: httpx.Client, l
     assert (shown["state"], shown["active"], shown["standing"], shown["learners"]) == ("accepted", True, None, [])
     stopped = client.post(f"{SWEEPS}/waiting/stop")
     assert (stopped.status_code, stopped.json()) == (202, {"name": "waiting", "stopping": True})
-    assert [each.stop_requested for each in submissions.active(ledger) if each.name == "waiting"] == [True]
+    assert [each.stop_requested for each in records.active(ledger) if each.name == "waiting"] == [True]
     end(ledger, "waiting", "stopped", "it was asked to end")
     assert client.post(f"{SWEEPS}/waiting/stop").json()["stopping"] is False
     shown = client.get(f"{SWEEPS}/waiting").json()

@@ -11,11 +11,11 @@ import pyarrow.ipc
 import pytest
 from polars.testing import assert_frame_equal
 
-from services.queries import KEYS, Query, answer
-from services.schemas import SCHEMAS
-from services.store import Store, writing
-from tests.services import factories
-from tests.services.api.live import client_of, settings_of
+from services.store.queries import KEYS, Query, answer
+from services.store.schemas import SCHEMAS
+from services.store.store import Store, writing
+from tests.support import factories
+from tests.support.live import client_of, settings_of
 
 ARROW, PARQUET = "application/vnd.apache.arrow.stream", "application/vnd.apache.parquet"
 

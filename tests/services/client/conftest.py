@@ -8,13 +8,13 @@ from uuid import uuid4
 
 import pytest
 
-from services.api.application import create_application
 from services.client import Basin
-from services.ledger import Ledger
-from services.tokens import create
-from tests.services.api.live import live, settings_of
-from tests.services.client.stored_sweep import fill
-from tests.services.s3 import BUCKET
+from services.ledger.database import Ledger
+from services.ledger.tokens import create
+from services.server.application import create_application
+from tests.support.live import live, settings_of
+from tests.support.s3 import BUCKET
+from tests.support.stored_sweep import fill
 
 
 class Served(NamedTuple):

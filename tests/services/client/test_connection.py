@@ -10,12 +10,12 @@ from importlib import metadata
 
 import pytest
 
-from models.spec import SCHEMA_VERSION
+from models.spec.learner import SCHEMA_VERSION
 from services.client import Basin, BasinError, connection
 from services.client.connection import Connection
 from services.settings import settings
 from tests.services.client.conftest import Served
-from tests.services.client.stored_sweep import NAME
+from tests.support.stored_sweep import NAME
 
 VERSION = f'{{"version": "{metadata.version("basin")}", "schema_version": {SCHEMA_VERSION}}}'
 Answer = tuple[int, dict[str, str], str]

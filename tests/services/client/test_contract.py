@@ -11,11 +11,11 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from services.client import Basin, BasinError, remote
-from services.schemas import SCHEMAS
-from services.store import Store
+from services.store.schemas import SCHEMAS
+from services.store.store import Store
 from tests.services.client.conftest import Served
-from tests.services.client.stored_sweep import BNN, DEFINITION, HOSTILE, LOST, NAME, NETS, RATES, TREES
-from tests.services.stored import request
+from tests.support.stored import request
+from tests.support.stored_sweep import BNN, DEFINITION, HOSTILE, LOST, NAME, NETS, RATES, TREES
 
 POSTERIOR = request(BNN).run_key
 MEASURED = request(NETS[0]).run_key

@@ -2,7 +2,7 @@
 
 import re
 
-from tests.cases import case
+from tests.support.cases import case
 
 HOW = ("--learners", "linear-map,boosted-trees", "--budget", "quick", "--seeds", "1", "--workers", "0")
 

@@ -6,7 +6,7 @@ import arviz as az
 import polars as pl
 import pytest
 
-from services.store import Store
+from services.store.store import Store
 
 LEARNERS = "linear-map,svm"
 
@@ -55,8 +55,8 @@ def test_what_cannot_be_written_is_told(command, name: str, tmp_path: Path) -> N
 
 
 def test_a_posterior_is_written(command, tmp_path: Path) -> None:
-    from services.store import writing
-    from tests.services import factories
+    from services.store.store import writing
+    from tests.support import factories
 
     asked = factories.request(bayesian=True)
     with writing(tmp_path / "store") as writer:

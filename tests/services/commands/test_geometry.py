@@ -10,7 +10,7 @@ import yaml
 
 from services.commands.geometry import parse_measures
 from services.geometry.document import AuditDocument, GeometryDocument
-from services.store import Store
+from services.store.store import Store
 
 SWEEP = {
     "name": "tiny",

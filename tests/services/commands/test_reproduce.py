@@ -9,12 +9,12 @@ import pytest
 
 from cluster.executor import InProcessExecutor
 from cluster.resources import Resources
-from models.spec import MLP, Learner, Optimise
-from services.execution import carry_out
-from services.plans import load_datasets, plan
-from services.store import Store, writing
-from services.sweeps import Data, Sweep
-from tests.services import factories
+from models.spec.learner import MLP, Learner, Optimise
+from services.execution.carry_out import carry_out
+from services.store.store import Store, writing
+from services.sweeps.definition import Data, Sweep
+from services.sweeps.plan import load_datasets, plan
+from tests.support import factories
 
 NET = Learner(name="net", predictor=MLP(widths=(3,)), inference=Optimise(epochs=2, batch_size=16))
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from services.leases import appear
-from services.ledger import Ledger
-from services.store import writing
+from services.ledger.database import Ledger
+from services.scheduling.leases import appear
+from services.store.store import writing
 
 SWEEP = {"name": "tiny", "datasets": ["iris"], "learners": ["svm"], "budget": "quick", "splits": 1}
 

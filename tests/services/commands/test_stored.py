@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from services.archive import object_name
-from services.storage import Storage
-from services.store import writing
-from tests.services import factories
-from tests.services.stores import assert_holds_exactly, cut, flip
-from tests.services.sweeps import Member, put_sweep
+from services.store.archive import object_name
+from services.store.objects import Storage
+from services.store.store import writing
+from tests.support import factories
+from tests.support.stores import assert_holds_exactly, cut, flip
+from tests.support.sweeps import Member, put_sweep
 
 RECORDS = [factories.record(factories.request(seed)) for seed in range(12)]
 

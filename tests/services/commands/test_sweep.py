@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from models.events import Event, Result
-from services.progress import ProgressView
-from services.store import Store
-from services.sweeps import Sweep
+from models.runs.events import Event, Result
+from services.commands.progress import ProgressView
+from services.store.store import Store
+from services.sweeps.definition import Sweep
 
 SWEEP = {
     "name": "tiny",

@@ -9,10 +9,10 @@ import pytest
 
 from services.errors import StoreError
 from services.exports.leaderboard import escape_latex, escape_markdown, leaderboard, render
-from services.formatting import format_estimate
-from tests.services.documents import digits_document, real_document
-from tests.services.stored import net, request, result
-from tests.services.sweeps import Member, put_sweep
+from services.rendering.formatting import format_estimate
+from tests.support.documents import digits_document, real_document
+from tests.support.stored import net, request, result
+from tests.support.sweeps import Member, put_sweep
 
 HOSTILE = "a_b & 50% $x$ {y} #1 \\cmd | ~^<b>*`[z](w)\x1b"
 

@@ -14,9 +14,9 @@ pytest.importorskip("mlflow", reason="the extra `mlflow` is not installed")
 from services.errors import ServiceError
 from services.exports import mlflow as exports
 from services.exports.mlflow import RUN_KEY, Exported, export_runs
-from services.store import Store, writing
-from tests.services import factories
-from tests.services.sweeps import Member, put_sweep
+from services.store.store import Store, writing
+from tests.support import factories
+from tests.support.sweeps import Member, put_sweep
 
 ASKED = [factories.request(seed) for seed in range(2)]
 SAMPLED = factories.request(2, bayesian=True)

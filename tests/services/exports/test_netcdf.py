@@ -7,8 +7,8 @@ import pytest
 
 from services.errors import ServiceError
 from services.exports.netcdf import export_posterior
-from services.store import Store, writing
-from tests.services import factories
+from services.store.store import Store, writing
+from tests.support import factories
 
 
 @pytest.fixture

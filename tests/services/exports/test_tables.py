@@ -8,11 +8,11 @@ from polars.testing import assert_frame_equal
 
 from services.errors import ServiceError
 from services.exports.tables import export_tables
-from services.results import CONTEXT
-from services.schemas import SCHEMAS
-from services.store import Store, writing
-from tests.services import factories
-from tests.services.sweeps import Member, put_sweep
+from services.store.results import CONTEXT
+from services.store.schemas import SCHEMAS
+from services.store.store import Store, writing
+from tests.support import factories
+from tests.support.sweeps import Member, put_sweep
 
 ASKED = [factories.request(seed, split=seed % 2) for seed in range(4)]
 

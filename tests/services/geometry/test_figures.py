@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 import vl_convert
 
-from services.geometry.evidence import PROFILES, GeometryEvidence
+from services.geometry.chart_data import PROFILES, GeometryEvidence
 from services.geometry.figures import (
     BEST,
     MAX_POINTS,
@@ -19,7 +19,7 @@ from services.geometry.figures import (
 )
 from services.geometry.loss_figures import CONTOURS, SOLUTIONS, contour_frame
 from services.geometry.words import ranked
-from tests.services.geometry.documents import DATASETS, evidence_of, sweep_document
+from tests.support.geometry_documents import DATASETS, evidence_of, sweep_document
 
 VEGA_LITE = ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
 EVERY = ["ranking", "gaps", "effective", "draws", "slices", "surfaces", "densities", "barriers"]

@@ -2,10 +2,10 @@ import json
 
 import pytest
 
-from services.geometry.evidence import GeometryEvidence
+from services.geometry.chart_data import GeometryEvidence
 from services.geometry.report import render_geometry_report, write_geometry_report
-from tests.services.geometry.documents import BLACK_BOX, ENVIRONMENT, evidence_of, sweep_document
-from tests.services.pages import EVIL, Page, in_browser, needs_a_browser
+from tests.support.geometry_documents import BLACK_BOX, ENVIRONMENT, evidence_of, sweep_document
+from tests.support.pages import EVIL, Page, in_browser, needs_a_browser
 
 N_CHARTS = 8 + 3
 

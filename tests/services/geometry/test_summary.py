@@ -6,12 +6,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from models.result import Connected, Measurement, Seconds
+from models.runs.result import Connected, Measurement, Seconds
 from services.geometry.summary import collect, summarise
-from services.measurements import MeasurementRecord
-from services.store import Store, writing
-from tests.services.factories import PROVENANCE, STORED_AT, measured
-from tests.services.stored import TREES, bnn, ended, net, put_all, request, result
+from services.store.measurements import MeasurementRecord
+from services.store.store import Store, writing
+from tests.support.factories import PROVENANCE, STORED_AT, measured
+from tests.support.stored import TREES, bnn, ended, net, put_all, request, result
 
 SPLITS = 6
 RATES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5)

@@ -5,7 +5,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from services.geometry.terminal import print_geometry
-from tests.services.geometry.documents import BLACK_BOX, ENVIRONMENT, NETS, sweep_document
+from tests.support.geometry_documents import BLACK_BOX, ENVIRONMENT, NETS, sweep_document
 
 
 def printed(document, width: int = 80) -> str:

@@ -7,16 +7,16 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Route, expect
 
-from services.api.application import create_application
-from services.ledger import Ledger
-from services.standing import Standing, Worksite
-from services.storage import Storage
-from services.tokens import create
-from tests.services.agenda import added
-from tests.services.api.live import live, settings_of
-from tests.services.factories import STORED_AT
-from tests.services.web.browsing import Tab, browser, colours, needs_chromium
-from tests.services.web.made import HOSTILE, make_store
+from services.execution.status import Standing, Worksite
+from services.ledger.database import Ledger
+from services.ledger.tokens import create
+from services.server.application import create_application
+from services.store.objects import Storage
+from tests.support.agenda import added
+from tests.support.browsing import Tab, browser, colours, needs_chromium
+from tests.support.factories import STORED_AT
+from tests.support.live import live, settings_of
+from tests.support.made import HOSTILE, make_store
 
 pytestmark = needs_chromium
 

@@ -8,7 +8,7 @@ import pytest
 
 from services.api.envelope import PAGE_POLICY
 from services.web import assets
-from tests.services.api.live import client_of, settings_of
+from tests.support.live import client_of, settings_of
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,1 @@
+"""Black boxes that a library fits: the plain tools that every learner is held against."""

@@ -1,0 +1,1 @@
+"""What draws are worth: convergence, chains that disagree, cross-validation from a posterior."""

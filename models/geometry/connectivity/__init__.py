@@ -1,0 +1,1 @@
+"""What lies between two solutions: paths, barriers, permutations that make two alike."""

@@ -1,0 +1,1 @@
+"""The Hessian and its kin as linear maps: products, diagonals, factors, traces, eigenpairs."""

@@ -1,0 +1,1 @@
+"""The settings of a learner, as frozen records that text is parsed into."""

@@ -1,0 +1,1 @@
+"""One sweep's learners compared: figures, sentences, charts and documents."""

@@ -1,0 +1,1 @@
+"""From a name, an address or a file to a typed table."""

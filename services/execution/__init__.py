@@ -1,0 +1,1 @@
+"""Carrying a plan out: what is missing is fitted, measured, and kept."""

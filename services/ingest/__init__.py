@@ -1,1 +1,0 @@
-"""From files and arrays as people have them to datasets: reading, typing, inferring the task, refusing."""

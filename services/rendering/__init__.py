@@ -1,0 +1,1 @@
+"""Numbers, tables, charts and pages, whatever they are about."""

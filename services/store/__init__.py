@@ -1,0 +1,1 @@
+"""Runs, measurements and tables as objects in a folder or a bucket."""

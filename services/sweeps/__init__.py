@@ -1,0 +1,1 @@
+"""What a person asks for: learners, data sets, search space, and the plan that this makes."""
