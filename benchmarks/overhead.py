@@ -18,16 +18,19 @@ from benchmarks.peer import run_peer
 from benchmarks.process import resident_bytes
 from benchmarks.table import Table, figure
 from benchmarks.work import trivial
-from cluster.executor import WIDTH, Executor, InProcessExecutor, Lost
+from cluster.executor import WIDTH, Executor, InProcessExecutor
 from cluster.packing import Item
 from cluster.ray_executor import RayExecutor
 from cluster.resources import Resources
+from cluster.work import Lost
 from models.data.dataset import Dataset, Partition, sealed
 from models.runs.events import Event, Result
 from models.runs.result import RunRequest
-from models.spec.learner import Learner, Linear, Optimise, resolve
+from models.spec.inference import Optimise
+from models.spec.learner import Learner, resolve
+from models.spec.predictors import Linear
 from services.execution.runner import OnEvent, run
-from services.store.store import writing
+from services.store.writer import writing
 
 WORKERS = 2
 

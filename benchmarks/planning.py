@@ -15,9 +15,9 @@ from typing import Any
 
 from benchmarks.table import Table, figure
 from benchmarks.work import scored
-from models.spec.learner import canonical_json
+from models.spec.settings import canonical_json
 from services.execution.runner import keep
-from services.store.store import writing
+from services.store.writer import writing
 from services.sweeps.definition import Sweep, parse_sweep
 from services.sweeps.plan import Plan, load_datasets, plan
 

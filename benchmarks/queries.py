@@ -22,8 +22,9 @@ from benchmarks import runs_table
 from benchmarks.table import Table, figure
 from services.store.commits import COMPACT_EVERY, Committer
 from services.store.results import query
-from services.store.store import BATCH, Store, writing
+from services.store.store import Store
 from services.store.tables import FITTED
+from services.store.writer import BATCH, writing
 
 SMALL_COMMITS = COMPACT_EVERY - 10
 PEER_REPEATS = 5

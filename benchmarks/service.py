@@ -25,7 +25,7 @@ from benchmarks.service_store import Made
 from benchmarks.table import Table, figure
 from services.store.commits import Committer
 from services.store.objects import Storage
-from services.store.store import BATCH, BATCH_SECONDS
+from services.store.writer import BATCH, BATCH_SECONDS
 
 READERS, SUBMITTERS = 50, 5
 THINK_SECONDS, SUBMIT_SECONDS = 1.0, 1.0

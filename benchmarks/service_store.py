@@ -16,13 +16,14 @@ import polars as pl
 from benchmarks import runs_table
 from models.data.dataset import Partition
 from models.runs.result import Measure, Metric, RunRequest, RunResult, Seconds
-from models.spec.learner import Learner, canonical_json, resolve
+from models.spec.learner import Learner, resolve
+from models.spec.settings import canonical_json
 from services.provenance import provenance
 from services.store.bundles import Record
 from services.store.commits import COMPACT_EVERY, Committer
 from services.store.schemas import SCHEMAS
-from services.store.store import BATCH, Writer, writing
 from services.store.tables import IS_FITTED
+from services.store.writer import BATCH, Writer, writing
 from services.sweeps.definition import parse_sweep
 from services.sweeps.learners import presets
 from services.sweeps.plan import MEMBERS

@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cluster.executor import Arrays, Emit
+from cluster.work import Arrays, Emit
 from models.runs.events import Result, begun
 from models.runs.result import Metric, RunRequest, RunResult, Seconds
 

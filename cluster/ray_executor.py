@@ -10,10 +10,11 @@ import ray
 
 from cluster.dispatch import Dispatch
 from cluster.errors import ClusterError
-from cluster.executor import WIDTH, Arrays, Lost, Spent, Work
+from cluster.executor import WIDTH, Spent
 from cluster.packing import Item, Waiting
 from cluster.pool import Pool
 from cluster.runtime import connect, is_broken
+from cluster.work import Arrays, Lost, Work
 from models.runs.events import Event
 
 logger = logging.getLogger(__name__)

@@ -103,7 +103,7 @@ def _told(error: Exception) -> tuple[str, int]:
         return message and f"{message.rstrip('.')}{hint}", error.exit_code
     # Those that only arise once their modules are imported.
     from models.data.dataset import DataError
-    from models.spec.learner import SpecError
+    from models.spec.settings import SpecError
 
     if isinstance(error, ServiceError | ClusterError | DataError | SpecError):
         return str(error), 2

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from models.spec.learner import Settings
+from models.spec.settings import Settings
 
 PROJECT = Path(__file__).resolve().parent.parent
 COMMIT = "BASIN_COMMIT"  # environment variable: of code that travels without its checkout

@@ -27,7 +27,8 @@ from threadpoolctl import threadpool_limits
 from models.data.dataset import DataError, Part, Split
 from models.joint.counts import negative_binomial_log_mass
 from models.prediction.predictive import N_SAMPLES, Predictive
-from models.spec.learner import BoostedTrees, Learner, SupportVectors
+from models.spec.learner import Learner
+from models.spec.predictors import BoostedTrees, SupportVectors
 
 FLOOR = 1e-12
 _FOLDS = 5

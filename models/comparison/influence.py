@@ -7,7 +7,7 @@ import numpy as np
 
 from models.comparison.criteria import criterion, default_rope, paired_row_error
 from models.comparison.paired import compare_pair
-from models.data.digits import plus_minus
+from models.digits import plus_minus
 
 MOST_ROWS = 3
 MIN_ROWS = 20

@@ -10,8 +10,8 @@ from models.comparison.criteria import criterion
 from models.comparison.estimate import Estimate
 from models.comparison.influence import Decisive
 from models.comparison.ranking import Comparison
-from models.data.digits import above, format_ess, format_number, plus_minus
-from models.spec.learner import Kind
+from models.digits import above, format_ess, format_number, plus_minus
+from models.spec.settings import Kind
 
 R_HAT_LIMIT = 1.01
 ESS_LIMIT = 400

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from models.spec.learner import Settings, Share, Task
+from models.spec.settings import Settings, Share, Task
 
 
 class DataError(ValueError):

@@ -5,7 +5,7 @@ import re
 import numpy as np
 
 from models.data.dataset import Dataset
-from models.data.digits import format_number
+from models.digits import format_number
 
 FAR = 50.0
 """Standard deviations from the training mean."""

@@ -7,8 +7,8 @@ BFMI is Stan's.
 from collections.abc import Iterator, Mapping
 from math import inf
 
-from models.data.digits import format_ess, format_r_hat
 from models.diagnostics.chains import DISAGREE, MIN_DRAWS
+from models.digits import format_ess, format_r_hat
 
 UNTRUSTED = "do not read its uncertainty as posterior uncertainty"
 

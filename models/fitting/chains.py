@@ -18,7 +18,8 @@ from models.inference.state import CheckpointError
 from models.runs.events import Result, begun
 from models.runs.result import RunRequest, Seconds
 from models.runs.run import SECONDS, Arrays, Emit, Run
-from models.spec.learner import HMC, NUTS, PyMC, digest
+from models.spec.inference import HMC, NUTS, PyMC
+from models.spec.settings import digest
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,9 @@ from models.inference.state import CheckpointError
 from models.runs.events import LateError, Result, begun
 from models.runs.result import RunRequest, RunResult, failure
 from models.runs.run import Arrays, Emit, Run
-from models.spec.learner import HMC, NUTS, BlackBox, Formula, Optimise, PyMC, SpecError, canonical_json
+from models.spec.inference import HMC, NUTS, Optimise, PyMC
+from models.spec.predictors import BlackBox, Formula
+from models.spec.settings import SpecError, canonical_json
 
 Checkpoints = Mapping[str, Arrays]
 

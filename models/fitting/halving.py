@@ -18,7 +18,8 @@ import numpy as np
 from pydantic import ConfigDict, Field
 
 from models.runs.result import RunRequest, RunResult, Seconds
-from models.spec.learner import Count, Optimise, Settings, canonical_json
+from models.spec.inference import Optimise
+from models.spec.settings import Count, Settings, canonical_json
 
 
 class Halving(Settings):

@@ -18,7 +18,9 @@ from models.joint.model import Model
 from models.joint.priors import flat_scales
 from models.runs.result import RunResult
 from models.runs.run import Run, rows_of
-from models.spec.learner import Cosine, Flat, Linear, Optimise, Plateau
+from models.spec.inference import Cosine, Optimise, Plateau
+from models.spec.predictors import Linear
+from models.spec.priors import Flat
 
 FULL_BATCH = 2**31 - 1
 # Of a log sigma that the validation part decides: the sd that holds it, rounds at most, and a change that is none.

@@ -16,7 +16,8 @@ from models.inference.sampling import Samples
 from models.joint.model import Model, log_joint
 from models.runs.result import RunResult
 from models.runs.run import Run
-from models.spec.learner import HMC, NUTS, Linear
+from models.spec.inference import HMC, NUTS
+from models.spec.predictors import Linear
 
 
 def fit_sampled(run: Run) -> RunResult:

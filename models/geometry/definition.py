@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from models.geometry.landscape import Landscape
-from models.spec.learner import Settings
+from models.spec.settings import Settings
 
 Family = Literal["curvature", "sharpness", "norm", "margin", "pac-bayes", "bayesian", "path"]
 Invariance = Literal["rescaling", "permutation", "none"]

@@ -1,6 +1,5 @@
 """Whether a formula may use the columns that it names, and how many columns it makes of them, before any is made."""
 
-import difflib
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,6 +9,7 @@ from formulae.terms import Call, Variable
 from models.data.dataset import Split, listed
 from models.spec.formula_grammar import Reading
 from models.spec.settings import SpecError
+from models.spelling import did_you_mean
 
 MAX_COLUMNS = 2000
 MAX_EFFECTS = 20_000
@@ -35,11 +35,8 @@ def check_known(names: Sequence[str], columns: Sequence[str]) -> None:
     """
     for name in names:
         if name not in columns:
-            near = difflib.get_close_matches(name, columns, n=3)
-            raise SpecError(
-                f"has an unknown column {name!r}; "
-                + (f"did you mean {listed(near)}?" if near else f"the columns are {listed(columns, 10)}")
-            )
+            hint = did_you_mean(name, columns, f"the columns are {listed(columns, 10)}")
+            raise SpecError(f"has an unknown column {name!r}; {hint}")
 
 
 def _check_names(reading: Reading, split: Split) -> None:

@@ -14,7 +14,10 @@ from models.glm.groups import CLASSES, effects_of, new_levels
 from models.glm.sampling import Sampled, SamplingError, sample
 from models.glm.watch import Arrays, Progress
 from models.joint import propriety
-from models.spec.learner import Flat, Formula, Learner, PyMC
+from models.spec.inference import PyMC
+from models.spec.learner import Learner
+from models.spec.predictors import Formula
+from models.spec.priors import Flat
 
 INTERCEPT = "intercept"
 

@@ -16,7 +16,10 @@ from models.glm.stated import checked, checked_formula
 from models.joint.build import family_of
 from models.joint.null import Null
 from models.spec.formula_grammar import RESPONSE
-from models.spec.learner import Categorical, Flat, Learner, Likelihood, Normal, SpecError, StudentT
+from models.spec.learner import Learner
+from models.spec.likelihoods import Categorical, Likelihood, StudentT
+from models.spec.priors import Flat, Normal
+from models.spec.settings import SpecError
 
 SLOPES = "slope"
 """The term that holds all columns where no formula is given."""

@@ -23,7 +23,7 @@ from pytensor.graph.rewriting.db import RewriteDatabaseQuery
 from pytensor.link.jax.linker import JAXLinker
 
 from models.glm.watch import CLOCKS, Arrays, InterruptedChainError, Progress, Watch
-from models.spec.learner import PyMC
+from models.spec.inference import PyMC
 
 # PyTensor switches JAX to double precision for the whole process when it first compiles for it. We ask for it where we
 # need it, and nets stay in single precision, so: let that happen now, and undo it.

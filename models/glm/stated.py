@@ -7,7 +7,11 @@ from formulae.terms import Term
 from models.data.dataset import Split
 from models.glm.design import design_of, display
 from models.spec.formula_grammar import shown
-from models.spec.learner import Categorical, Flat, Formula, Learner, Likelihood, NegativeBinomial, Normal, SpecError
+from models.spec.learner import Learner
+from models.spec.likelihoods import Categorical, Likelihood, NegativeBinomial
+from models.spec.predictors import Formula
+from models.spec.priors import Flat, Normal
+from models.spec.settings import SpecError
 
 # What Bambi and PyMC call by these names, so that no column of a formula may.
 _OF_THE_MEAN = {"categorical": "p", "bernoulli": "p"}

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from models.spec.learner import PyMC
+from models.spec.inference import PyMC
 
 Arrays = Mapping[str, np.ndarray]
 Progress = Callable[[int, int, Mapping[str, float]], None]

@@ -10,27 +10,21 @@ from models.joint.model import Model, build
 from models.predictors.convnet import ConvolutionalNet
 from models.predictors.linear import LinearNet
 from models.predictors.mlp import ACTIVATIONS, MLPNet
-from models.spec.learner import (
-    HMC,
-    MLP,
-    NUTS,
+from models.spec.inference import HMC, NUTS, Optimise
+from models.spec.learner import Learner
+from models.spec.likelihoods import (
     Bernoulli,
     Categorical,
-    ConvNet,
-    Flat,
-    Formula,
     Gaussian,
     HeteroscedasticGaussian,
-    Learner,
     Likelihood,
-    Linear,
     NegativeBinomial,
-    Optimise,
     Poisson,
-    Predictor,
-    SpecError,
     StudentT,
 )
+from models.spec.predictors import MLP, ConvNet, Formula, Linear, Predictor
+from models.spec.priors import Flat
+from models.spec.settings import SpecError
 
 MOST_PARAMETERS = 10**8
 MOST_DRAWN_BYTES = 16 * 2**30

@@ -20,7 +20,8 @@ from models.measuring.catalogue import Ask
 from models.runs.events import Result, begun
 from models.runs.result import Measure, MeasuredProfile, Measurement, MeasureStatus, RunRequest, Seconds
 from models.runs.run import Emit, Run, rows_of
-from models.spec.learner import SCHEMA_VERSION, Optimise, digest
+from models.spec.inference import Optimise
+from models.spec.settings import SCHEMA_VERSION, digest
 
 # Posterior draws whose geometry is measured, evenly spaced over all chains.
 MEASURED_DRAWS = 12

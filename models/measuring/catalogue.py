@@ -1,6 +1,5 @@
 """Every measure by its name, and what a person asks for: a name with settings."""
 
-import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -21,6 +20,7 @@ from models.geometry.families import (
     spectral_density,
 )
 from models.spec.settings import Settings, SpecError, shortened, worded
+from models.spelling import did_you_mean
 
 _FAMILIES = (
     curvature,
@@ -59,8 +59,7 @@ def ask(measure: str, **settings: Any) -> Ask:
         SpecError: an unknown measure, with the nearest names, or a setting that it does not have or cannot take.
     """
     if measure not in CATALOGUE:
-        near = difflib.get_close_matches(shortened(measure), CATALOGUE, n=3, cutoff=0.5)
-        hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"choose from {', '.join(CATALOGUE)}"
+        hint = did_you_mean(measure, CATALOGUE, f"choose from {', '.join(CATALOGUE)}")
         raise SpecError(f"unknown measure {shortened(measure)!r}: {hint}")
     record = CATALOGUE[measure].settings
     try:

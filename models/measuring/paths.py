@@ -14,7 +14,7 @@ from models.geometry.landscape import Landscape
 from models.runs.events import Result, begun
 from models.runs.result import Connected, Measurement, RunRequest
 from models.runs.run import Emit, Run, rows_of
-from models.spec.learner import SCHEMA_VERSION, digest
+from models.spec.settings import SCHEMA_VERSION, digest
 
 Vector = tuple[str, int]
 """A stored parameter vector: a run's key, and the draw or -1 for its point estimate."""

@@ -12,7 +12,7 @@ from scipy import sparse
 
 from models.prediction.predictive import Predictive
 from models.runs.result import Metric, PartName
-from models.spec.learner import Task
+from models.spec.settings import Task
 
 BINS = 15
 LEVELS = np.arange(1, 20) / 20

@@ -9,7 +9,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from models.data.dataset import Partition
-from models.spec.learner import SCHEMA_VERSION, Learner, canonical_json, digest, digest_text
+from models.spec.learner import Learner
+from models.spec.settings import SCHEMA_VERSION, canonical_json, digest, digest_text
 
 Status = Literal["finished", "diverged", "failed", "stopped"]
 PartName = Literal["train", "validation", "test"]

@@ -1,36 +1,17 @@
 """A learner as decoded YAML or JSON has it: read, or refused in the words of whoever wrote it."""
 
-import difflib
 from collections.abc import Iterator, Mapping
 from typing import Any, get_args
 
 from pydantic import ValidationError
 
-from models.spec.learner import (
-    HMC,
-    MLP,
-    NUTS,
-    BoostedTrees,
-    Constant,
-    ConvNet,
-    Cosine,
-    Flat,
-    Formula,
-    Inference,
-    Learner,
-    Library,
-    Likelihood,
-    Linear,
-    Normal,
-    Optimise,
-    Plateau,
-    Predictor,
-    Prior,
-    PyMC,
-    Schedule,
-    SupportVectors,
-)
+from models.spec.inference import HMC, NUTS, Constant, Cosine, Inference, Library, Optimise, Plateau, PyMC, Schedule
+from models.spec.learner import Learner
+from models.spec.likelihoods import Likelihood
+from models.spec.predictors import MLP, BoostedTrees, ConvNet, Formula, Linear, Predictor, SupportVectors
+from models.spec.priors import Flat, Normal, Prior
 from models.spec.settings import Settings, SpecError, explained, shortened, worded
+from models.spelling import did_you_mean
 
 
 def parse_learner(data: Any, where: str = "learner") -> Learner:
@@ -51,14 +32,12 @@ def _explain(where: str, error: Any) -> str:
     path = ".".join([where, *_named(loc)])
     if error["type"] == "extra_forbidden":
         known = _keys_at(loc[:-1])
-        near = difflib.get_close_matches(shortened(str(loc[-1])), known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
+        hint = did_you_mean(str(loc[-1]), known, f"known keys: {', '.join(known)}")
         return f"{path if str(loc[-1]).isidentifier() else f'{path}.{shortened(str(loc[-1]))}'}: unknown key; {hint}"
     if loc and loc[-1] in _CHOICES:
         key, tags = _CHOICES[loc[-1]]
         if error["type"] == "union_tag_invalid":
-            near = difflib.get_close_matches(shortened(error["ctx"]["tag"]), tags, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"expected {', '.join(map(repr, tags))}"
+            hint = did_you_mean(error["ctx"]["tag"], tags, f"expected {', '.join(map(repr, tags))}")
             return f"{path}.{key} is {shortened(error['ctx']['tag'])!r}: {hint}"
         if error["type"] == "union_tag_not_found":
             return f"{path}: has no `{key}`; expected {', '.join(map(repr, tags))}"

@@ -1,16 +1,21 @@
 """Frozen records of settings, what their numbers may be, and the words for what is wrong with one."""
 
-from collections.abc import Callable, Iterator, Sequence
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
+SCHEMA_VERSION = 4
 MOST_FAULTS = 20  # of a spec that are told
 MOST = 10**9  # of anything that is counted
 _LONGEST = 80  # characters of what was written that are told
 
+Task = Literal["classes", "real", "count"]
+Kind = Literal["deterministic", "bayesian-net", "glm", "baseline"]
 Count = Annotated[int, Field(ge=1, le=MOST)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -85,3 +90,19 @@ def unquoted(value: Any) -> str:
 def shortened(text: str) -> str:
     """What was written, for a message."""
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+
+
+def canonical_json(value: Settings | Mapping[str, Any]) -> str:
+    """JSON with sorted keys and no spaces: equal specs give equal text."""
+    data = value.model_dump(mode="json") if isinstance(value, Settings) else value
+    return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
+
+def digest(value: Settings | Mapping[str, Any]) -> str:
+    """First 128 bits of the SHA-256 of the canonical JSON, in hexadecimal."""
+    return digest_text(canonical_json(value))
+
+
+def digest_text(text: str) -> str:
+    """First 128 bits of the SHA-256 of a text, in hexadecimal."""
+    return hashlib.sha256(text.encode()).hexdigest()[:32]

@@ -7,7 +7,7 @@ from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Depends, Path, Query
 from starlette.responses import Response
 
-from models.spec.learner import digest
+from models.spec.settings import digest
 from services.api.access import requires
 from services.api.context import Context, Here
 from services.api.errors import COMMON, documented

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Header, Path
 from pydantic import Field
 from starlette.responses import Response, StreamingResponse
 
-from models.spec.learner import Settings
+from models.spec.settings import Settings
 from services.api.access import requires
 from services.api.context import Context, Here
 from services.api.errors import COMMON, ApiError, documented

@@ -19,8 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cluster.errors import ClusterError
 from models.data.dataset import DataError
-from models.spec.learner import Settings, SpecError
-from models.spec.settings import MOST_FAULTS
+from models.spec.settings import MOST_FAULTS, Settings, SpecError
 from services.errors import ConflictError, NotStoredError, QueryError, ScheduleError, ServiceError
 from services.rendering.formatting import printable
 from services.store.archive import DamagedError

@@ -13,7 +13,7 @@ from pydantic import Field
 from starlette.responses import Response
 
 from models.runs.result import Status
-from models.spec.learner import SCHEMA_VERSION, Settings
+from models.spec.settings import SCHEMA_VERSION, Settings
 from services.api.access import requires
 from services.api.context import Context, Here
 from services.api.errors import COMMON, RETRY_SECONDS, ApiError, documented

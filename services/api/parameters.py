@@ -1,11 +1,11 @@
 """Parameters of an address that nobody reads are refused: a condition that is misspelt would let everything through."""
 
-import difflib
 from collections.abc import Iterator
 
 from fastapi import Request
 from fastapi.dependencies.models import Dependant
 
+from models.spelling import did_you_mean
 from services.api.errors import ApiError
 
 
@@ -15,9 +15,8 @@ def only_known(request: Request) -> None:
     for name in request.query_params:
         if name not in known:
             shown = name[:80]
-            near = difflib.get_close_matches(shown, known, n=1)
             has = f"there are {', '.join(known)}" if known else "there are none here"
-            words = f"unknown parameter {shown!r}; {f'did you mean {near[0]!r}?' if near else has}"
+            words = f"unknown parameter {shown!r}; {did_you_mean(name, known, has)}"
             raise ApiError("invalid_request", words, details=[{"at": f"query.{shown}", "message": words}])
 
 

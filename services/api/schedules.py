@@ -9,17 +9,18 @@ from fastapi import APIRouter, Depends, Query, Response
 from fastapi import Path as InPath
 from pydantic import ConfigDict, Field
 
-from models.spec.learner import NonNegative, Settings
+from models.spec.settings import NonNegative, Settings
 from services.api.access import requires
 from services.api.context import Context, Here
 from services.api.errors import COMMON, ApiError, documented
 from services.api.parameters import only_known
 from services.api.sweeps import AsSweep, in_json
 from services.errors import ScheduleError
+from services.launching.options import RunOptions
 from services.scheduling import occurrences, schedules
 from services.scheduling.leases import has_scheduler
 from services.scheduling.occurrences import Occurrence
-from services.scheduling.schedules import LONGEST_GRACE, Overlap, RunOptions, Schedule, State
+from services.scheduling.schedules import LONGEST_GRACE, Overlap, Schedule, State
 from services.submissions.admission import admit
 from services.sweeps.definition import NAME
 

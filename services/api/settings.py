@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field
 
-from models.spec.learner import Count, Positive, Settings
+from models.spec.settings import Count, Positive, Settings
 from services.ledger.database import default_url
 from services.settings import settings
 from services.sweeps.yaml_file import MOST_VALUES

@@ -12,7 +12,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import ConfigDict, Field, GetJsonSchemaHandler
 
-from models.spec.learner import Settings
+from models.spec.settings import Settings
 from services.api.access import Caller, requires
 from services.api.context import Context, Here, follower
 from services.api.errors import COMMON, ApiError, documented

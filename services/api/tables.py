@@ -8,7 +8,7 @@ from fastapi import Query as Parameter
 from pydantic import Field
 from starlette.responses import Response
 
-from models.spec.learner import Settings, digest
+from models.spec.settings import Settings, digest
 from services.api.access import requires
 from services.api.context import Context, Here
 from services.api.errors import COMMON, documented

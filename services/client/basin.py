@@ -1,12 +1,12 @@
 """`Basin`: one object for everything, over a server or over a store."""
 
-import difflib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypedDict, Unpack
 
+from models.spelling import did_you_mean
 from services.client.backend import Asked, Backend, Where
 from services.client.comparison import Comparison
 from services.client.errors import BasinError
@@ -103,7 +103,7 @@ class Basin:
             raise BasinError(
                 "invalid_request", "idempotency_key: expected at most 200 letters, digits and signs of ASCII"
             )
-        return Submission(self, self._backend.submit(read(spec), idempotency_key))
+        return Submission(self._backend, self._backend.submit(read(spec), idempotency_key))
 
     def stop(self, name: str) -> None:
         """Ask a sweep to stop; it keeps what is finished.
@@ -119,7 +119,7 @@ class Basin:
         Raises:
             BasinError: there is none of this name, or it is being worked on.
         """
-        return Submission(self, self._backend.resume(checked(name, "sweep")))
+        return Submission(self._backend, self._backend.resume(checked(name, "sweep")))
 
     def watch(self, name: str) -> "Standing":
         """Show a sweep's progress, on a terminal or in a notebook, until it ends. Returns how it stands then.
@@ -129,20 +129,9 @@ class Basin:
         Raises:
             BasinError: there is none of this name, it was never run, or could not be started.
         """
-        from services.client.watching import view
+        from services.client.watching import watch
 
-        last = None
-        with view() as shown:
-            for last in self._backend.standings(checked(name, "sweep")):
-                shown.show(name, last)
-        if last is None or last.standing is None:
-            why = (
-                f"could not be run: {last.reason}"
-                if last and last.reason
-                else f"was never run: resume({name!r}) runs it"
-            )
-            raise BasinError("not_found", f"sweep {name!r} {why}")
-        return last.standing
+        return watch(self._backend, checked(name, "sweep"))
 
     # --- tables ------------------------------------------------------------------------------------------------------
 
@@ -348,7 +337,6 @@ def _known(table: str) -> str:
     from services.store.schemas import SCHEMAS
 
     if table not in SCHEMAS:
-        near = difflib.get_close_matches(table, SCHEMAS, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(SCHEMAS)}"
+        hint = did_you_mean(table, SCHEMAS, f"there are {', '.join(SCHEMAS)}")
         raise BasinError("invalid_query", f"no table {table!r}: {hint}")
     return table

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from models.digits import MISSING, format_estimate
 from services.client import tabular
 from services.client.plots import chosen
-from services.comparison.document import Document, Estimate, LearnerResult
-from services.rendering.formatting import MISSING, format_estimate, printable
+from services.comparison.document import Document, LearnerResult
+from services.rendering.formatting import printable
+from services.rendering.records import Estimate
 
 if TYPE_CHECKING:
     import altair as alt

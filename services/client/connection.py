@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 
-from models.spec.learner import SCHEMA_VERSION
+from models.spec.settings import SCHEMA_VERSION
 from services.client.errors import BasinError
 
 API = "/api/v1"

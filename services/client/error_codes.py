@@ -11,7 +11,7 @@ from services.client.errors import BasinError
 def telling() -> Iterator[None]:
     """Turn errors that a person can mend into `BasinError`."""
     from models.data.dataset import DataError
-    from models.spec.learner import SpecError
+    from models.spec.settings import SpecError
     from services.errors import ConflictError, NotStoredError, QueryError, ScheduleError, ServiceError
 
     codes = {

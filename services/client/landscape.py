@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from models.digits import format_number
 from services.client import tabular
 from services.client.errors import BasinError
-from services.rendering.formatting import format_number, printable
+from services.rendering.formatting import printable
 
 if TYPE_CHECKING:
     import altair as alt

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from models.spec.learner import canonical_json
+from models.spec.settings import canonical_json
 from services.errors import ConflictError
 from services.launching.launcher import LaunchState
 from services.launching.local import LocalLauncher
-from services.scheduling.schedules import RunOptions
+from services.launching.options import RunOptions
 from services.sweeps.definition import Sweep
 
 

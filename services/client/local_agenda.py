@@ -43,7 +43,8 @@ class LocalAgenda:
     def add(self, sweep: "Sweep | Mapping[str, Any]", timing: Timing) -> Mapping[str, Any]:
         """Add a schedule, or replace the one of its name."""
         from services.client.specs import settled
-        from services.scheduling.schedules import RunOptions, add, define
+        from services.launching.options import RunOptions
+        from services.scheduling.schedules import add, define
 
         schedule = define(
             settled(sweep),

@@ -5,12 +5,13 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from models.digits import MISSING
 from services.client import tabular
 from services.client.errors import BasinError
 from services.client.plots import chosen
 from services.geometry.document import Bounded, GeometryDocument
 from services.geometry.document import Ranking as Row
-from services.rendering.formatting import MISSING, printable
+from services.rendering.formatting import printable
 
 if TYPE_CHECKING:
     import altair as alt

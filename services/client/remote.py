@@ -12,12 +12,12 @@ from urllib.parse import quote
 import polars as pl
 from pydantic import ValidationError
 
-from models.spec.learner import Settings
+from models.spec.settings import Settings
 from services.client.backend import LEARNERS, SWEEPS, Asked, RunFacts, Stands, Submitted, SweepFacts
 from services.client.connection import ATTEMPTS, Connection, delay
 from services.client.errors import BasinError
 from services.client.remote_agenda import RemoteAgenda, sweep_json
-from services.client.remote_store import Mirror, RemoteParts
+from services.client.remote_store import RemoteParts, RemoteStore
 from services.comparison.document import Document
 from services.execution.status import Standing
 from services.geometry.document import GeometryDocument
@@ -150,7 +150,7 @@ class Remote:
         """The charts of a comparison by name."""
         from services.client.drawing import comparison_figures
 
-        return comparison_figures(Mirror(self, sweep), sweep, document)
+        return comparison_figures(RemoteStore(self, sweep), sweep, document)
 
     def geometry(self, sweep: str) -> GeometryDocument:
         """What a sweep's geometry says."""
@@ -160,7 +160,7 @@ class Remote:
         """The charts of a sweep's geometry on one dataset by name."""
         from services.client.drawing import geometry_figures_of
 
-        return geometry_figures_of(Mirror(self, document.sweep), document, dataset)
+        return geometry_figures_of(RemoteStore(self, document.sweep), document, dataset)
 
     def run(self, run_key: str) -> RunFacts:
         """What is known about a stored run."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from models.spec.learner import canonical_json
+from models.spec.settings import canonical_json
 from services.client.backend import Change, Timing
 from services.client.connection import Connection
 from services.client.errors import BasinError

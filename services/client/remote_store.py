@@ -3,29 +3,26 @@
 import json
 from collections.abc import Callable, Mapping
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import polars as pl
 
-from models.spec.learner import canonical_json
-from services.client.backend import Asked
+from models.spec.settings import canonical_json
+from services.client.backend import Asked, Backend
 from services.store.archive import Archive
 from services.store.bundles import Bundle
 from services.store.schemas import SCHEMAS
 from services.store.store import Store
 
-if TYPE_CHECKING:
-    from services.client.remote import Remote
-
 _ABSENT = object()
 
 
-class Mirror(Store):
+class RemoteStore(Store):
     """The runs of one sweep, each table fetched when it is first read. It has their rows, bundles and members alone."""
 
-    def __init__(self, remote: "Remote", sweep: str) -> None:
-        self.location = remote.where
-        self._remote, self._name = remote, sweep
+    def __init__(self, backend: Backend, sweep: str) -> None:
+        self.location = backend.where
+        self._backend, self._name = backend, sweep
         self._table = cache(self._fetched)
 
     def scan(self, table: str) -> pl.LazyFrame:
@@ -42,7 +39,7 @@ class Mirror(Store):
 
     def sweep(self, name: str) -> tuple[str, pl.DataFrame]:
         """What the sweep asks for, and its runs."""
-        definition = self._remote.sweep(name).definition
+        definition = self._backend.sweep(name).definition
         runs = self._table("runs").select("run_key", "dataset", "fingerprint", "learner", "split", "seed", "spec")
         paths = sorted(definition.get("vary") or {})
         varied = [canonical_json(_settings(json.loads(spec), paths)) for spec in runs["spec"]]
@@ -50,12 +47,12 @@ class Mirror(Store):
 
     def bundle(self, run_key: str) -> Bundle:
         """The bundle of a stored run, whose parts are fetched when they are read."""
-        return self._remote.run(run_key).bundle
+        return self._backend.run(run_key).bundle
 
     def _fetched(self, table: str) -> pl.DataFrame:
         if table == "pointwise":  # no chart draws it, and it has a row for each test row of each run
             return pl.DataFrame(schema=SCHEMAS[table])
-        return self._remote.rows(Asked(table, sweep=self._name))
+        return self._backend.rows(Asked(table, sweep=self._name))
 
 
 class RemoteParts(Archive):

@@ -21,7 +21,7 @@ def read(spec: Spec) -> "Sweep | Mapping[str, Any]":
     """
     if isinstance(spec, Mapping):
         return spec
-    from models.spec.learner import SpecError
+    from models.spec.settings import SpecError
     from services.sweeps.definition import Sweep, read_sweep
 
     if isinstance(spec, Sweep):

@@ -3,12 +3,11 @@
 from typing import TYPE_CHECKING
 
 from services.client import tabular
-from services.client.backend import Submitted, SweepFacts
-from services.client.watching import bar_html, words
+from services.client.backend import Backend, Submitted, SweepFacts
+from services.client.watching import bar_html, watch, words
 from services.rendering.formatting import printable
 
 if TYPE_CHECKING:
-    from services.client.basin import Basin
     from services.execution.status import Standing
 
 
@@ -53,8 +52,8 @@ class Submission:
         state: in which it was handed over.
     """
 
-    def __init__(self, basin: "Basin", submitted: Submitted) -> None:
-        self._basin = basin
+    def __init__(self, backend: Backend, submitted: Submitted) -> None:
+        self._backend = backend
         self.name, self.id, self.runs, self.state = (
             submitted.name,
             submitted.submission,
@@ -64,11 +63,11 @@ class Submission:
 
     def watch(self) -> "Standing":
         """Show its progress until it ends: see `Basin.watch`."""
-        return self._basin.watch(self.name)
+        return watch(self._backend, self.name)
 
     def stop(self) -> None:
         """Ask it to stop; it keeps what is finished."""
-        self._basin.stop(self.name)
+        self._backend.stop(self.name)
 
     def __repr__(self) -> str:
         runs = f"{self.runs:,} run{'' if self.runs == 1 else 's'}"

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
-from services.client.backend import Stands
+from services.client.backend import Backend, Stands
+from services.client.errors import BasinError
 from services.rendering.formatting import format_seconds, printable
 
 if TYPE_CHECKING:
@@ -24,6 +25,22 @@ class View(Protocol):
     def show(self, name: str, stands: Stands) -> None:
         """Show it in the place of what was shown before; the last time it is not active any more."""
         ...
+
+
+def watch(backend: Backend, name: str) -> "Standing":
+    """Show a sweep's progress until it ends. Returns how it stands then.
+
+    Raises:
+        BasinError: there is none of this name, it was never run, or could not be started.
+    """
+    last = None
+    with view() as shown:
+        for last in backend.standings(name):
+            shown.show(name, last)
+    if last is None or last.standing is None:
+        why = f"could not be run: {last.reason}" if last and last.reason else f"was never run: resume({name!r}) runs it"
+        raise BasinError("not_found", f"sweep {name!r} {why}")
+    return last.standing
 
 
 @contextmanager

@@ -64,7 +64,7 @@ def show_data(
     ones how many columns are used; --decimal, --separator, --missing and --types override.
     """
     stated = reading(decimal, separator, missing, types)
-    from services.comparison.terminal import print_description
+    from services.commands.data_terminal import print_description
     from services.datasets.registry import describe
 
     found = describe(dataset, cache=settings().cache, target=target, task=task, reading=stated)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from models.data.dataset import Dataset
     from models.geometry.connectivity.paths import Paths
     from models.measuring.catalogue import Ask
-    from services.store.store import Writer
+    from services.store.writer import Writer
 
 SweepArgument = Annotated[str, typer.Argument(help="A sweep or comparison: `basin sweep list` has their names.")]
 MeasuresOption = Annotated[

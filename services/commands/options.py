@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from pydantic import ValidationError
 
-from models.spec.learner import Task
+from models.spec.settings import Task
 from services.datasets.reading import Reading
 from services.errors import ServiceError
 

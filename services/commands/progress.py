@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
 from rich.text import Text
 
-from cluster.executor import Lost
+from cluster.work import Lost
 from models.runs.events import START, Event
 from models.runs.events import Progress as ProgressEvent
 from services.execution.tally import Tally, is_early

@@ -35,7 +35,8 @@ def reproduce(
     """
     place = workplace(store, 0, 0.0, None)
     from services.execution.reproduce import reproduce as again
-    from services.store.store import Store, writing
+    from services.store.store import Store
+    from services.store.writer import writing
 
     opened = Store(place.store)
     with tempfile.TemporaryDirectory(prefix="basin-") as folder, writing(into or folder) as writer:

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from models.digits import MISSING
 from services.commands.options import (
     GpusOption,
     LedgerOption,
@@ -20,7 +21,7 @@ from services.commands.options import (
     print_json,
 )
 from services.commands.workers import again, tell, warn
-from services.rendering.formatting import MISSING, format_seconds, printable
+from services.rendering.formatting import format_seconds, printable
 from services.scheduling.schedules import Overlap
 from services.settings import settings
 from services.sweeps.definition import read_sweep
@@ -83,7 +84,8 @@ def add(
     schedule of that name. Each occurrence runs `basin sweep run`, so it fits what is not stored yet: with data that did
     not change that is nothing the second time.
     """
-    from services.scheduling.schedules import RunOptions, add, define
+    from services.launching.options import RunOptions
+    from services.scheduling.schedules import add, define
 
     environment = settings()
     options = RunOptions(

@@ -55,7 +55,8 @@ def results(
 
     Every table of runs has the columns dataset, learner, kind, split and seed as well.
     """
-    from services.store.results import query, write
+    from services.rendering.rows import write
+    from services.store.results import query
     from services.store.store import Store
 
     found = query(Store(store or settings().store), table, where or [], listed(select), listed(sort), limit)
@@ -97,7 +98,8 @@ def rebuild(store: StoreOption = None) -> None:
 
       basin store rebuild
     """
-    from services.store.store import Store, writing
+    from services.store.store import Store
+    from services.store.writer import writing
 
     location = store or settings().store
     Store(location)  # `writing` would make one where there is none

@@ -10,10 +10,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from models.digits import MISSING
 from services.commands.options import LedgerOption, StoreOption, duration, print_json
 from services.commands.workers import again, tell
 from services.errors import ServiceError
-from services.rendering.formatting import MISSING, printable
+from services.rendering.formatting import printable
 from services.settings import settings
 
 if TYPE_CHECKING:

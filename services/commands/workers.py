@@ -18,11 +18,13 @@ from services.execution.interrupts import terminable
 from services.settings import settings
 
 if TYPE_CHECKING:
-    from cluster.executor import Executor, Lost
+    from cluster.executor import Executor
+    from cluster.work import Lost
     from models.runs.events import Event
     from services.execution.status import Doing
     from services.execution.tally import Tally
-    from services.store.store import Store, Writer
+    from services.store.store import Store
+    from services.store.writer import Writer
 
 
 @dataclass(frozen=True)
@@ -100,10 +102,10 @@ def store_of(place: Workplace, sweep: str) -> "Iterator[Writer]":
     """Open the store for writing once no other command is at this sweep, and say which of its runs were damaged.
 
     Raises:
-        StoreError: as `services.store.store.writing` does.
+        StoreError: as `services.store.writer.writing` does.
     """
     from services.execution.turns import turn
-    from services.store.store import writing
+    from services.store.writer import writing
 
     def tell_waiting() -> None:
         tell(

@@ -10,7 +10,7 @@ from scipy.stats import rankdata
 from models.diagnostics.chains import MIN_DRAWS
 from models.diagnostics.convergence import convergence
 from models.prediction.scoring import reliability_curve
-from models.spec.learner import Task
+from models.spec.settings import Task
 from services.comparison.figures import ENERGIES, LOSSES, MEASURES, RANKS, RELIABILITY, Evidence
 from services.comparison.summary import CONVERGED, EFFECTIVE, Rows
 from services.store.store import Store

@@ -10,7 +10,7 @@ import polars as pl
 
 from cluster.executor import Executor
 from cluster.resources import Resources
-from models.spec.learner import SCHEMA_VERSION, digest
+from models.spec.settings import SCHEMA_VERSION, digest
 from services.comparison.chart_data import gather
 from services.comparison.document import DatasetFacts, Document, Invocation, gather_warnings
 from services.comparison.figures import Evidence
@@ -19,7 +19,7 @@ from services.execution.carry_out import carry_out
 from services.execution.runner import OnEvent, Outcome
 from services.provenance import provenance
 from services.store.schemas import SCHEMAS
-from services.store.store import Writer
+from services.store.writer import Writer
 from services.sweeps.plan import Plan
 
 

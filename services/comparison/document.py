@@ -4,45 +4,16 @@ JSON has no NaN and no infinity. A number that is not finite (not applicable, no
 that diverged) is null, and the learner's `warnings` say which of these it is wherever it is not plain from the kind.
 """
 
-import math
 from collections.abc import Iterable
-from numbers import Real
-from typing import Annotated, Any, Literal
+from typing import Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import field_validator
 
-from models.spec.learner import Kind, Settings, Task
+from models.spec.settings import Kind, Task
 from services.provenance import Provenance
+from services.rendering.records import Amount, Estimate, Number, Probability, Record
 
 DOCUMENT_VERSION = 1
-
-
-def _null_unless_finite(value: Any) -> Any:
-    if not isinstance(value, Real):
-        return value
-    return float(value) if math.isfinite(value) else None
-
-
-Number = Annotated[float | None, BeforeValidator(_null_unless_finite)]
-Probability = Annotated[float | None, BeforeValidator(_null_unless_finite), Field(ge=0, le=1)]
-Amount = Annotated[int, Field(ge=0)]
-
-
-class Record(Settings):
-    """A frozen part of the document; its attributes' docstrings are the descriptions in the JSON Schema."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
-
-
-class Estimate(Record):
-    """A number with its standard error; null where it is not finite."""
-
-    value: Number
-    standard_error: Number
-    """Standard error of `value`; 0 where the value is exact, null where it could not be had."""
-
-
-NOT_AVAILABLE = Estimate(value=None, standard_error=None)
 
 
 class Curvature(Estimate):

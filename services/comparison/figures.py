@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 import polars.selectors as cs
 
-from models.spec.learner import Task
+from models.spec.settings import Task
 from services.comparison.document import Document
 from services.comparison.pairs import pair_chart, pair_frame
 from services.rendering.brushed import brushed_panels

@@ -6,18 +6,12 @@ from typing import Any
 
 from markupsafe import Markup
 
-from services.comparison.document import Comparison, Curvature, Document, Estimate
+from models.digits import format_ess, format_estimate, format_number, format_r_hat
+from services.comparison.document import Comparison, Curvature, Document
 from services.comparison.figures import Evidence, figures
 from services.rendering import page
-from services.rendering.formatting import (
-    METRIC_WORDS,
-    format_ess,
-    format_estimate,
-    format_number,
-    format_p_value,
-    format_r_hat,
-    format_seconds,
-)
+from services.rendering.formatting import METRIC_WORDS, format_p_value, format_seconds
+from services.rendering.records import Estimate
 
 
 def write_report(document: Document, evidence: Evidence, path: Path) -> None:

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from models.spec.learner import LIKELIHOODS_OF, Task
+from models.spec.likelihoods import LIKELIHOODS_OF
+from models.spec.settings import Task
 from services.comparison.document import DatasetFacts, Document, Invocation, gather_warnings
 from services.comparison.summary import Rows, collect, summarise
 from services.errors import NotStoredError

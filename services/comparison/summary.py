@@ -17,13 +17,11 @@ from models.comparison.verdict import Splits, Trust, posterior_faults, verdict
 from models.data.extrapolation import told_of
 from models.generalisation.correlation import flatness_sentence, rank_correlation
 from models.runs.result import Status
-from models.spec.learner import Kind, Task
+from models.spec.settings import Kind, Task
 from services.comparison.document import (
-    NOT_AVAILABLE,
     Comparison,
     Curvature,
     EffectiveParameters,
-    Estimate,
     Geometry,
     LearnerResult,
     Parts,
@@ -34,6 +32,7 @@ from services.comparison.document import (
 )
 from services.comparison.warnings import cautions_of
 from services.rendering.formatting import METRIC_WORDS
+from services.rendering.records import NOT_AVAILABLE, Estimate
 from services.store.store import Store
 
 CURVATURES = ("hessian_top_eigenvalue", "hessian_trace")

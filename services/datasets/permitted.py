@@ -6,7 +6,7 @@ It guards against sweeps, which are data; who may submit jobs to a cluster may r
 
 from pathlib import Path
 
-from models.spec.learner import SpecError
+from models.spec.settings import SpecError
 from services.settings import settings
 
 

@@ -1,6 +1,5 @@
 """Files to tables or arrays; whatever is wrong with a file becomes one plain sentence."""
 
-import difflib
 import gzip
 import io
 import stat
@@ -17,6 +16,7 @@ import pyarrow.ipc
 import pyarrow.parquet
 
 from models.data.dataset import DataError, listed
+from models.spelling import did_you_mean
 from services.datasets import compressed
 from services.datasets.delimited import Table, read_names, read_text
 from services.datasets.encoding import decode
@@ -168,8 +168,8 @@ def _filled(path: Path, content: bytes) -> bytes:
 def _nearest(path: Path) -> str:
     if not path.parent.is_dir():
         return f": there is no folder {path.parent}"
-    near = difflib.get_close_matches(path.name, [p.name for p in path.parent.iterdir() if p.is_file()], n=3)
-    return f": did you mean {listed(near)}?" if near else f" in {path.parent.resolve()}"
+    hint = did_you_mean(path.name, (p.name for p in path.parent.iterdir() if p.is_file()), "")
+    return f": {hint}" if hint else f" in {path.parent.resolve()}"
 
 
 def _text(where: str, content: bytes, reading: Reading, preferred: str) -> Table:

@@ -1,6 +1,5 @@
 """The registry of datasets: by name, from OpenML, or a person's own file."""
 
-import difflib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -11,7 +10,8 @@ import polars as pl
 
 from models.data.dataset import DataError, Dataset, listed
 from models.data.tasks import randomise_labels
-from models.spec.learner import Task
+from models.spec.settings import Task
+from models.spelling import did_you_mean
 from services.datasets.openml import check_key, open_openml
 from services.datasets.permitted import permitted
 from services.datasets.readers import SUFFIXES, read_columns, read_frame, read_npz
@@ -224,7 +224,6 @@ def _axes(shape: tuple[int, ...]) -> tuple[str, ...]:
 
 
 def _unknown(name: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(map(repr, near))}" if near else f"known are {listed(known, len(known))}"
+    hint = did_you_mean(name, known, f"known are {listed(known, len(known))}")
     more = "" if os.environ.get(DATA_FOLDER) else f" ({DATA_FOLDER} is not set: it names a folder of further ones)"
     return f"no data set {name!r}: {hint}{more}; a file goes by its path, a set of OpenML by openml:ID"

@@ -13,7 +13,7 @@ from sklearn import datasets as sklearn_datasets
 
 from models.data import tasks
 from models.data.dataset import DataError, Dataset, listed
-from models.spec.learner import Task
+from models.spec.settings import Task
 from services.datasets.readers import read_frame, read_idx, read_npz
 from services.datasets.table import from_array, from_table
 

@@ -6,7 +6,8 @@ import numpy as np
 import polars as pl
 
 from models.data.dataset import DataError, Dataset, listed, sealed
-from models.spec.learner import Task
+from models.spec.settings import Task
+from models.spelling import did_you_mean
 from services.datasets.columns import Column, check_finite, for_formulas_alone, said, settled, typed, why_dropped
 from services.datasets.leaks import copies, related_rows, repeated_rows
 from services.datasets.marks import sentinel_note
@@ -146,8 +147,8 @@ def from_array(
 def _check_types(name: str, columns: list[str], reading: Reading) -> None:
     for column in reading.types:
         if column not in columns:
-            near = difflib.get_close_matches(column, columns, n=3, cutoff=0.5) or columns
-            raise DataError(f"{name!r} has no column {column!r} whose type could be stated: there are {listed(near)}")
+            hint = did_you_mean(column, columns, f"there are {listed(columns)}")
+            raise DataError(f"{name!r} has no column {column!r} whose type could be stated: {hint}")
 
 
 def absent_target(name: str, target: str, columns: list[str]) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 
 from models.data.dataset import DataError, listed
-from models.spec.learner import Task
+from models.spec.settings import Task
 from services.datasets.columns import Column, check_finite, rows_text, said, typed
 from services.datasets.marks import sentinel_note
 from services.datasets.reading import UNSTATED, Reading

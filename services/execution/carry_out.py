@@ -8,11 +8,12 @@ import polars as pl
 
 from cluster.executor import Executor
 from cluster.resources import Resources
-from models.spec.learner import canonical_json
+from models.spec.settings import canonical_json
 from services.execution.chains import Spread, worth_spreading
 from services.execution.early_stopping import Stopping, stop_hopeless
 from services.execution.runner import OnEvent, Outcome, run
-from services.store.store import Store, Writer
+from services.store.store import Store
+from services.store.writer import Writer
 from services.sweeps.plan import Plan
 
 

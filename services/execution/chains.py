@@ -14,7 +14,7 @@ from cluster.packing import Item
 from cluster.resources import Resources
 from models.fitting.chains import ChainsRequest, FittedChains, merge_chains, n_chains, spread
 from models.runs.events import Progress
-from services.store.store import Writer
+from services.store.writer import Writer
 from services.sweeps.plan import Plan
 
 

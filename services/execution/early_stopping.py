@@ -12,9 +12,10 @@ from dataclasses import dataclass, field, replace
 
 import polars as pl
 
-from cluster.executor import Executor, Lost
+from cluster.executor import Executor
 from cluster.packing import Item
 from cluster.resources import Resources
+from cluster.work import Lost
 from models.fitting.halving import (
     Halving,
     RungReached,
@@ -32,7 +33,8 @@ from models.fitting.rung import RungRequest, fit_to_rung
 from models.runs.events import Result
 from models.runs.result import RunRequest, failure
 from services.execution.runner import OnEvent, execute, keep
-from services.store.store import Store, Writer
+from services.store.store import Store
+from services.store.writer import Writer
 from services.sweeps.plan import Plan
 
 

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from cluster.executor import Arrays, Executor, Lost, Work
+from cluster.executor import Executor
 from cluster.packing import Item
 from cluster.resources import Resources
+from cluster.work import Arrays, Lost, Work
 from models.data.dataset import Dataset, Partition
 from models.fitting.dispatch import program_key
 from models.geometry.connectivity.paths import Paths
@@ -20,12 +21,14 @@ from models.measuring.catalogue import Ask, parse_asks
 from models.measuring.paths import ConnectRequest, connect_runs
 from models.runs.events import Event, Result
 from models.runs.result import Measurement, RunRequest
-from models.spec.learner import Learner, canonical_json
+from models.spec.learner import Learner
+from models.spec.settings import canonical_json
 from services.provenance import provenance
 from services.store.bundles import Bundle
 from services.store.measurements import MeasurementRecord
 from services.store.rows import settings_text
-from services.store.store import Store, Writer
+from services.store.store import Store
+from services.store.writer import Writer
 from services.sweeps.definition import MEASURES, parse_sweep
 from services.sweeps.plan import paths_of
 

@@ -9,7 +9,7 @@ import polars as pl
 
 from models.geometry.connectivity.paths import Paths
 from models.measuring.paths import ConnectRequest, Vector
-from models.spec.learner import canonical_json
+from models.spec.settings import canonical_json
 from services.execution.measures import draws_of, request_of
 from services.store.rows import settings_text
 from services.store.store import Store

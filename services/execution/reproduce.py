@@ -19,7 +19,8 @@ from services.execution.runner import run
 from services.store.archive import DamagedError
 from services.store.bundles import Bundle, Manifest
 from services.store.rows import rows_of_bundle
-from services.store.store import Store, Writer
+from services.store.store import Store
+from services.store.writer import Writer
 from services.sweeps.definition import parse_sweep
 
 # What is of the time and the place, not of the run.

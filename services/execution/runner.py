@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from cluster.executor import Executor, Lost, Work
+from cluster.executor import Executor
 from cluster.packing import Item
+from cluster.work import Lost, Work
 from models.data.dataset import Dataset
 from models.fitting.chains import ChainsRequest
 from models.fitting.work import work
@@ -17,7 +18,7 @@ from models.runs.result import RunRequest, RunResult, failure
 from services.execution.chains import Spread
 from services.provenance import provenance
 from services.store.bundles import Record
-from services.store.store import Writer
+from services.store.writer import Writer
 
 OnEvent = Callable[[Event | Lost], None]
 

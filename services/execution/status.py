@@ -17,7 +17,7 @@ import psutil
 from pydantic import ConfigDict, ValidationError
 
 from models.runs.result import Status
-from models.spec.learner import Settings
+from models.spec.settings import Settings
 from services.errors import ServiceError, StoreError
 from services.execution.interrupts import terminable
 from services.execution.tally import Tally

@@ -6,7 +6,7 @@ from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from cluster.executor import Lost
+from cluster.work import Lost
 from models.runs.events import Checkpoint, Event, Progress, Result
 
 # The pace of the start, when programs are compiled, tells nothing.

@@ -5,11 +5,13 @@ from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
 from models.comparison.criteria import criterion
-from services.comparison.document import Comparison, Document, Estimate, LearnerResult, gather_warnings
+from models.digits import MISSING, format_estimate
+from services.comparison.document import Comparison, Document, LearnerResult, gather_warnings
 from services.comparison.stored import compare_stored
 from services.comparison.summary import faults_of
 from services.errors import StoreError
-from services.rendering.formatting import MISSING, format_estimate, printable
+from services.rendering.formatting import printable
+from services.rendering.records import Estimate
 from services.store.store import Store
 
 Format = Literal["markdown", "latex"]

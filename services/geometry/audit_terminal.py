@@ -7,11 +7,11 @@ import numpy as np
 from rich.console import Console
 from rich.text import Text
 
-from services.comparison.terminal import Cell, Column
+from models.digits import MISSING, format_number
 from services.geometry.document import AuditDocument, AuditRow
 from services.geometry.terminal import show
 from services.geometry.words import named
-from services.rendering.formatting import MISSING, format_number
+from services.rendering.tables import Cell, Column
 
 
 def print_audit(document: AuditDocument, console: Console) -> None:

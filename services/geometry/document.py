@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from services.comparison.document import Amount, Estimate, Number, Probability, Record
 from services.provenance import Provenance
+from services.rendering.records import Amount, Estimate, Number, Probability, Record
 
 GEOMETRY_VERSION = 1
 

@@ -7,12 +7,12 @@ from typing import Any
 
 from markupsafe import Markup
 
+from models.digits import MISSING, format_estimate, format_number
 from services.geometry import words
 from services.geometry.chart_data import GeometryEvidence
 from services.geometry.document import Bounded, GeometryDocument, MeasureSummary, Ranking, Typical
 from services.geometry.figures import geometry_figures
 from services.rendering import page
-from services.rendering.formatting import MISSING, format_estimate, format_number
 
 # Solutions of a matrix with its numbers in a table.
 LARGEST_MATRIX = 12

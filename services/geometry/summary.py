@@ -13,7 +13,6 @@ from models.generalisation.correlation import RankCorrelation
 from models.generalisation.generalisation import Ranked, generalisation_sentence, rank_measures
 from models.geometry.connectivity.basins import QUANTILE, basin_share, typical_against_optimum
 from models.measuring.catalogue import CATALOGUE
-from services.comparison.document import NOT_AVAILABLE, Estimate
 from services.comparison.summary import CONVERGED, faults_of_runs
 from services.errors import NotStoredError
 from services.geometry.document import (
@@ -27,6 +26,7 @@ from services.geometry.document import (
     Typical,
 )
 from services.provenance import provenance
+from services.rendering.records import NOT_AVAILABLE, Estimate
 from services.store.store import Store
 
 KEY = ("measure", "component", "settings")

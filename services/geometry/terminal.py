@@ -7,8 +7,7 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
-from services.comparison.document import Estimate
-from services.comparison.terminal import Cell, Column, print_section, stack
+from models.digits import MISSING, format_estimate, format_number
 from services.geometry.document import (
     Barriers,
     BasinShare,
@@ -34,7 +33,9 @@ from services.geometry.words import (
     without_value,
     worst_environments,
 )
-from services.rendering.formatting import MISSING, format_estimate, format_number, format_probability, printable
+from services.rendering.formatting import format_probability, printable
+from services.rendering.records import Estimate
+from services.rendering.tables import Cell, Column, print_section, stack
 
 NAME_WIDTH = 36
 # Matrices of more solutions than this, or more matrices, are told by pairs of learners.

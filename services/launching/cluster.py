@@ -4,7 +4,7 @@ import json
 from typing import TYPE_CHECKING
 
 from services.launching.launcher import STOPPED, LaunchState, state_after
-from services.scheduling.schedules import RunOptions
+from services.launching.options import RunOptions
 from services.sweeps.definition import parse_sweep
 
 if TYPE_CHECKING:

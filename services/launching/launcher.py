@@ -3,7 +3,7 @@
 import signal
 from typing import Literal, NamedTuple, Protocol
 
-from services.scheduling.schedules import RunOptions
+from services.launching.options import RunOptions
 
 
 class LaunchState(NamedTuple):

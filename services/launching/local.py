@@ -14,7 +14,7 @@ from pathlib import Path
 from services.errors import ServiceError
 from services.files import written_aside
 from services.launching.launcher import STOPPED, LaunchState, last_line, state_after
-from services.scheduling.schedules import RunOptions
+from services.launching.options import RunOptions
 
 STOP_SECONDS = 60.0  # after SIGINT, which lets a sweep keep what is finished, until SIGKILL
 _START_SECONDS = 60.0

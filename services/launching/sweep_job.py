@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from cluster.jobs import Job, Jobs
 from cluster.runtime import PACKAGES
-from models.spec.learner import SpecError, canonical_json
+from models.spec.settings import SpecError, canonical_json
 from services.datasets.permitted import permitted
 from services.datasets.registry import file_of
 from services.errors import ServiceError

@@ -1,20 +1,6 @@
-"""Numbers, times and sizes as people read them; numbers and estimates by `models.data.digits`, as in sentences."""
+"""Times, sizes and probabilities as people read them; numbers and estimates are in `models.digits`."""
 
-from models.data.digits import MISSING, format_ess, format_estimate, format_number, format_r_hat
-
-__all__ = [
-    "METRIC_WORDS",
-    "MISSING",
-    "format_bytes",
-    "format_ess",
-    "format_estimate",
-    "format_number",
-    "format_p_value",
-    "format_probability",
-    "format_r_hat",
-    "format_seconds",
-    "printable",
-]
+from models.digits import MISSING
 
 METRIC_WORDS = {"log_score": "log score", "accuracy": "accuracy", "rmse": "RMSE"}
 

@@ -17,9 +17,10 @@ import vl_convert
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from services.comparison.document import Estimate
+from models.digits import MISSING, format_estimate, format_number
 from services.files import written_aside
-from services.rendering.formatting import MISSING, format_estimate, format_number, format_probability
+from services.rendering.formatting import format_probability
+from services.rendering.records import Estimate
 
 TEMPLATES = Path(__file__).parent / "templates"
 

@@ -1,6 +1,5 @@
 """When a cron expression comes round in a time zone. The parsing and the calendar are cronsim's."""
 
-import difflib
 import functools
 import re
 import zoneinfo
@@ -9,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from cronsim import CronSim, CronSimError
 
+from models.spelling import did_you_mean
 from services.errors import ScheduleError
 
 FIELDS = {
@@ -168,8 +168,9 @@ def _hint(name: str) -> str:
     if ahead := _AHEAD_OF_UTC.fullmatch(name):
         return _hint_of_offset(known, *ahead.groups())
     same = [zone for low, zone in known.items() if f"/{low}".endswith(f"/{name.lower()}")]
-    near = same or [known[low] for low in difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.8)]
-    return f"did you mean {' or '.join(sorted(near))}?" if near else "expected one such as Europe/Paris or UTC"
+    if same:
+        return f"did you mean {' or '.join(map(repr, sorted(same)))}?"
+    return did_you_mean(name, known.values(), "expected one such as Europe/Paris or UTC")
 
 
 def _hint_of_offset(known: Mapping[str, str], sign: str, hours: str, minutes: str | None) -> str:

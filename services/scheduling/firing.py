@@ -9,11 +9,12 @@ from sqlalchemy import Row, and_, func, select, update
 from sqlalchemy.engine import Connection
 
 from services.errors import ScheduleError
+from services.launching.options import RunOptions
 from services.ledger.database import Ledger
 from services.ledger.tables import Clock, definitions, occurrences, schedules
 from services.scheduling.cron import cron, next_time
 from services.scheduling.occurrences import ACTIVE, Status, key, queue
-from services.scheduling.schedules import RunOptions, Schedule, schedule_of, select_schedules
+from services.scheduling.schedules import Schedule, schedule_of, select_schedules
 
 BATCH = 1000  # occurrences missed long ago that are noted in one transaction
 

@@ -5,10 +5,10 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import and_, delete, func, or_, select, update
 
+from services.launching.options import RunOptions
 from services.ledger.database import Ledger, insert_new
 from services.ledger.tables import Clock, definitions, occurrences, schedulers, schedules
 from services.scheduling.occurrences import ACTIVE, Status
-from services.scheduling.schedules import RunOptions
 
 SEEN_SECONDS = 60.0  # a scheduler that was not seen for so long is taken for gone
 _FORGET_SECONDS = 86_400.0

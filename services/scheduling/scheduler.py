@@ -12,17 +12,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cluster.errors import ClusterError
-from models.spec.learner import SpecError
+from models.spec.settings import SpecError
 from services.errors import LedgerError, ScheduleError, ServiceError
 from services.launching.cluster import JobLauncher
 from services.launching.launcher import Launcher, LaunchState
 from services.launching.local import LocalLauncher
+from services.launching.options import RunOptions
 from services.ledger.database import Ledger
 from services.scheduling import leases
 from services.scheduling.firing import Claimant, fire, may_fire
 from services.scheduling.leases import Held
 from services.scheduling.occurrences import Status
-from services.scheduling.schedules import RunOptions
 
 LEASE_SECONDS = 60.0
 ABANDONED_SECONDS = 3600.0  # without word of a launch

@@ -2,7 +2,6 @@
 `services.scheduling.scheduler`.
 """
 
-import difflib
 import hashlib
 import re
 from datetime import datetime, timedelta
@@ -12,8 +11,10 @@ from typing import Any, Literal
 from sqlalchemy import Row, Select, and_, select, update
 from sqlalchemy.engine import Connection
 
-from models.spec.learner import Settings, canonical_json
+from models.spec.settings import Settings, canonical_json
+from models.spelling import did_you_mean
 from services.errors import ScheduleError
+from services.launching.options import RunOptions
 from services.ledger.database import Ledger, insert_new
 from services.ledger.tables import Clock, definitions, occurrences, schedules
 from services.scheduling.cron import cron
@@ -23,23 +24,6 @@ Overlap = Literal["skip", "queue", "replace"]
 State = Literal["active", "paused", "removed"]
 
 LONGEST_GRACE = timedelta(days=31)
-
-
-class RunOptions(Settings):
-    """How a schedule's sweep is run.
-
-    Attributes:
-        store: location of the store, that means the same wherever the scheduler runs.
-        address: `http://HOST:PORT` submits Ray jobs there; `HOST:PORT` of a Ray cluster; None starts Ray on the
-            scheduler's machine.
-        workers: Ray actors; 0 works without Ray; None is what the sweep says.
-        gpus: share of a GPU for each net's worker; None is what the sweep says.
-    """
-
-    store: str
-    address: str | None = None
-    workers: int | None = None
-    gpus: float | None = None
 
 
 class Schedule(Settings):
@@ -233,6 +217,4 @@ def state_of(connection: Connection, name: str) -> State | None:
 def unknown_schedule(connection: Connection, name: str) -> ScheduleError:
     """That there is no such schedule, with those that are near."""
     names = list(connection.execute(select(schedules.c.name).where(schedules.c.state != "removed")).scalars())
-    near = difflib.get_close_matches(name, names, n=3, cutoff=0.4)
-    hint = f"did you mean {' or '.join(map(repr, near))}?" if near else "`basin schedule list` lists them"
-    return ScheduleError(f"no schedule {name!r}: {hint}")
+    return ScheduleError(f"no schedule {name!r}: {did_you_mean(name, names, '`basin schedule list` lists them')}")

@@ -21,7 +21,8 @@ from pydantic import ConfigDict, ValidationError
 
 from models.data.dataset import Partition
 from models.runs.result import RunRequest, RunResult, Status
-from models.spec.learner import SCHEMA_VERSION, Learner, Settings
+from models.spec.learner import Learner
+from models.spec.settings import SCHEMA_VERSION, Settings
 from services.errors import StoreError
 from services.provenance import Provenance
 from services.store import archive

@@ -8,7 +8,7 @@ from typing import Literal
 
 import polars as pl
 
-from models.spec.learner import Settings
+from models.spec.settings import Settings
 from services.store import bundles, measurements, sweep_files, table_files, tables
 from services.store.archive import DamagedError, names, unpack_arrays
 from services.store.digests import DIGESTS, added, digests

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from models.spec.learner import SCHEMA_VERSION
+from models.spec.settings import SCHEMA_VERSION
 from services.errors import StoreError
 from services.store import tables
 from services.store.objects import Storage

@@ -8,7 +8,6 @@ A number that is missing, NaN like null, meets no condition but `is_null`, and c
 """
 
 import base64
-import difflib
 import json
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -18,7 +17,8 @@ from typing import Annotated, Any, Literal, NamedTuple, get_args
 import polars as pl
 from pydantic import Field
 
-from models.spec.learner import Settings, digest
+from models.spec.settings import Settings, digest
+from models.spelling import did_you_mean
 from services.errors import QueryError
 from services.store import tables
 from services.store.schemas import SCHEMAS
@@ -294,8 +294,8 @@ def _known(name: str, schema: Mapping[str, pl.DataType], table: str) -> str:
 
 
 def _or_near(name: str, known: Collection[str]) -> str:
-    near = difflib.get_close_matches(name[:80], known, n=3, cutoff=0.6)
-    return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+    hint = did_you_mean(name, known, "")
+    return f"; {hint}" if hint else ""
 
 
 # --- places in the order ----------------------------------------------------------------------------------------------

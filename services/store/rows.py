@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 
 from models.runs.result import Connected, Diagnostic, Measure, MeasuredProfile, Metric, RunResult
-from models.spec.learner import canonical_json
+from models.spec.settings import canonical_json
 from services.store.bundles import REPLACEABLE, Bundle, Manifest
 from services.store.measurements import MeasurementRecord
 from services.store.schemas import MEASUREMENT_TABLES, RUN_TABLES, SCHEMAS, SETTINGS

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from models.data.dataset import DataError
-from models.spec.learner import Learner, SpecError, canonical_json
+from models.spec.learner import Learner
+from models.spec.settings import SpecError, canonical_json
 from services.sweeps.definition import Data, Sweep, check_size, parse_sweep, settle
 from services.sweeps.formulas import check_formulas
 from services.sweeps.learners import presets

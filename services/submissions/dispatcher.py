@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cluster.errors import ClusterError
-from models.spec.learner import SpecError
+from models.spec.settings import SpecError
 from services.errors import LedgerError, ServiceError, StoreError
 from services.execution.status import Standing, read_standing
 from services.ledger.database import Ledger

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from sqlalchemy import Row, func, select, update
 from sqlalchemy.engine import Connection
 
-from models.spec.learner import canonical_json
+from models.spec.settings import canonical_json
 from services.errors import ConflictError
 from services.ledger.database import Ledger, insert_new
 from services.ledger.tables import requests, submissions

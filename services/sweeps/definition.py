@@ -3,7 +3,6 @@
 A comparison is a sweep on one dataset that varies nothing.
 """
 
-import difflib
 import itertools
 import os
 import re
@@ -23,9 +22,10 @@ from pydantic import (
 )
 
 from models.fitting.halving import Halving
-from models.spec.learner import Learner, Task
+from models.spec.learner import Learner
 from models.spec.parsing import parse_learner
-from models.spec.settings import Count, NonNegative, Settings, SpecError, explained, shortened, unquoted, worded
+from models.spec.settings import Count, NonNegative, Settings, SpecError, Task, explained, shortened, unquoted, worded
+from models.spelling import did_you_mean
 from services.datasets.permitted import permitted
 from services.datasets.reading import Reading
 from services.settings import settings
@@ -250,8 +250,7 @@ def _explain(where: str, fault: Any) -> str:
     if fault["type"] == "extra_forbidden":
         group = fault["loc"][0] if len(fault["loc"]) > 1 else None
         known = Draw.model_fields if group == "vary" else _KEYS.get(group, Sweep).model_fields
-        near = difflib.get_close_matches(shortened(str(fault["loc"][-1])), known, n=1)
-        return f"{path}: unknown key; {f'did you mean {near[0]!r}?' if near else f'known keys: {", ".join(known)}'}"
+        return f"{path}: unknown key; {did_you_mean(str(fault['loc'][-1]), known, f'known keys: {", ".join(known)}')}"
     if fault["type"] == "string_pattern_mismatch":
         return f"{path} is {shortened(fault['input'])!r}: {NAME_WORDS}"
     return f"{path}: {_EXPECTED.get(fault['type']) or worded(fault)}"

@@ -10,7 +10,8 @@ import polars as pl
 from models.data.dataset import Dataset, Partition
 from models.fitting.dispatch import cost
 from models.runs.result import RunRequest
-from models.spec.learner import HMC, NUTS, Learner, PyMC
+from models.spec.inference import HMC, NUTS, PyMC
+from models.spec.learner import Learner
 from services.store.store import Store
 from services.sweeps.plan import Outlook
 

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from models.data.preparation import identifiers
-from models.spec.learner import Formula, SpecError
+from models.spec.predictors import Formula
+from models.spec.settings import SpecError
 from services.sweeps.definition import Sweep
 from services.sweeps.search_space import variants
 

@@ -1,29 +1,16 @@
 """The learners that `basin compare` knows by name, and how much effort each budget puts into them."""
 
-import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from models.spec.learner import (
-    GLM_PRIOR,
-    MLP,
-    NUTS,
-    BoostedTrees,
-    ConvNet,
-    Cosine,
-    Formula,
-    Learner,
-    Library,
-    Linear,
-    Normal,
-    Optimise,
-    PyMC,
-    SpecError,
-    SupportVectors,
-)
+from models.spec.inference import NUTS, Cosine, Library, Optimise, PyMC
+from models.spec.learner import Learner
 from models.spec.parsing import parse_learner
-from models.spec.settings import shortened
+from models.spec.predictors import MLP, BoostedTrees, ConvNet, Formula, Linear, SupportVectors
+from models.spec.priors import GLM_PRIOR, Normal
+from models.spec.settings import SpecError, shortened
+from models.spelling import did_you_mean
 from services.datasets.permitted import permitted
 from services.sweeps.yaml_file import read_yaml
 
@@ -131,8 +118,7 @@ def choose(names: Sequence[str | Learner], budget: Budget) -> list[Learner]:
         elif name.endswith((".yaml", ".yml", ".json")):
             chosen += read_learners(Path(name))
         else:
-            near = difflib.get_close_matches(shortened(name), known, n=3, cutoff=0.4)
-            hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
+            hint = did_you_mean(name, known, f"known: {', '.join(known)}")
             raise SpecError(f"unknown learner {shortened(name)!r}: {hint} (or give a .yaml or .json file)")
     seen: set[str] = set()
     for learner in chosen:

@@ -26,7 +26,9 @@ from models.geometry.connectivity.paths import Paths
 from models.joint.build import check_draws, model_of
 from models.measuring.catalogue import Ask, parse_asks
 from models.runs.result import RunRequest, requests_of
-from models.spec.learner import BlackBox, Formula, Learner, Net, SpecError, canonical_json, resolve
+from models.spec.learner import Learner, resolve
+from models.spec.predictors import BlackBox, Formula, Net
+from models.spec.settings import SpecError, canonical_json
 from services.datasets.registry import load
 from services.errors import NotStoredError
 from services.store.archive import DamagedError

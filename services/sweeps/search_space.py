@@ -1,6 +1,5 @@
 """Varying settings of a learner, by their dotted paths: listed values, ranges, and random draws."""
 
-import difflib
 import itertools
 import json
 import math
@@ -14,6 +13,7 @@ from pydantic import ConfigDict, Field, JsonValue, model_validator
 from models.spec.learner import Learner
 from models.spec.parsing import parse_learner
 from models.spec.settings import Count, Settings, SpecError, shortened
+from models.spelling import did_you_mean
 
 DIGITS = 4  # significant ones of a value that is computed: a table should show the very value that was used
 _ALL_DIGITS = 17  # of a double
@@ -176,8 +176,7 @@ def check_varied(learners: Sequence[Learner], vary: Vary) -> None:
     known = list(dict.fromkeys(itertools.chain.from_iterable(map(paths_of, learners))))
     for path in vary:
         if path not in known:
-            near = difflib.get_close_matches(shortened(path), known, n=3, cutoff=0.4)
-            hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"there are {', '.join(known)}"
+            hint = did_you_mean(path, known, f"there are {', '.join(known)}")
             raise SpecError(f"vary.{shortened(path)}: no learner of the sweep has this setting; {hint}")
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from models.spec.learner import SpecError
+from models.spec.settings import SpecError
 
 LARGEST = 4 * 2**20  # bytes
 DEEPEST = 32

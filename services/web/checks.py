@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from models.data.dataset import DataError
-from models.spec.learner import SpecError
+from models.spec.settings import SpecError
 from services.submissions.admission import admit
 from services.sweeps.yaml_file import decode_yaml, reason_of
 

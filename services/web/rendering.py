@@ -12,9 +12,10 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment
 from markupsafe import Markup
 
-from services.comparison.document import Estimate
+from models.digits import MISSING
 from services.rendering import page
-from services.rendering.formatting import MISSING, format_seconds
+from services.rendering.formatting import format_seconds
+from services.rendering.records import Estimate
 from services.web import assets
 
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import polars as pl
 
+from models.digits import MISSING
 from services.errors import NotStoredError
 from services.provenance import reproducing
-from services.rendering.formatting import MISSING
 from services.store.store import Store
 
 _TOLD = ("method", "optimiser", "learning_rate", "momentum", "batch_size", "weight_decay", "dropout", "chains", "draws")

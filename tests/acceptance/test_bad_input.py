@@ -51,7 +51,7 @@ def refused(command, tmp_path: Path):
     ("arguments", "words"),
     [
         (["digit"], ["no data set 'digit'", "'digits'", "openml:ID"]),
-        (["iris", "--learners", "mlp-sdg"], ["unknown learner 'mlp-sdg'", "did you mean mlp-sgd", ".yaml"]),
+        (["iris", "--learners", "mlp-sdg"], ["unknown learner 'mlp-sdg'", "did you mean 'mlp-sgd'", ".yaml"]),
         (["iris", "--learners", "svm,svm"], ["learner 'svm' is named twice"]),
         (["iris", "--learners", "convnet"], ["learner 'convnet'", "images or sequences", "'mlp'"]),
         (["iris", "--target", "specis"], ["no column 'specis'", "did you mean 'species'"]),

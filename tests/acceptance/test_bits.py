@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cluster.executor import Arrays, Executor, InProcessExecutor, Lost
+from cluster.executor import Executor, InProcessExecutor
 from cluster.packing import Item
 from cluster.resources import Resources
+from cluster.work import Arrays, Lost
 from models.data.dataset import Dataset, Partition
 from models.fitting.dispatch import cost, fit, program_key
 from models.runs.events import Checkpoint, Result

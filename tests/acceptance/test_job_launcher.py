@@ -16,14 +16,15 @@ import pytest
 
 from cluster.errors import ClusterError
 from cluster.jobs import Jobs
-from models.spec.learner import canonical_json
+from models.spec.settings import canonical_json
 from services.errors import ServiceError
 from services.launching.cluster import JobLauncher
 from services.launching.launcher import LaunchState
+from services.launching.options import RunOptions
 from services.ledger.database import Ledger
 from services.scheduling.occurrences import Occurrence, history
 from services.scheduling.scheduler import Scheduler
-from services.scheduling.schedules import RunOptions, add, define
+from services.scheduling.schedules import add, define
 from services.settings import settings
 from services.store.store import Store
 from services.sweeps.definition import parse_sweep, settle

@@ -14,10 +14,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from services.launching.options import RunOptions
 from services.ledger.database import Ledger, default_url
 from services.scheduling.occurrences import Occurrence, history
 from services.scheduling.scheduler import LEASE_SECONDS
-from services.scheduling.schedules import RunOptions, add, define
+from services.scheduling.schedules import add, define
 from services.store.store import Store
 from services.sweeps.definition import parse_sweep, settle
 from tests.acceptance.conftest import PATIENCE, Basin

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cluster.executor import WIDTH, Lost
+from cluster.executor import WIDTH
 from cluster.packing import LOOK_AHEAD, Item
 from cluster.resources import Resources
+from cluster.work import Lost
 from models.runs.events import Checkpoint, Progress, Result
 from tests.support import works
 

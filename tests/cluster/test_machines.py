@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from cluster.errors import ClusterError
-from cluster.executor import Lost
 from cluster.packing import Item
 from cluster.ray_executor import RayExecutor
 from cluster.resources import Resources
 from cluster.runtime import HEALTH_CHECKS, connect
+from cluster.work import Lost
 from models.runs.events import Checkpoint, Result
 from tests.cluster.conftest import ROOT
 from tests.cluster.test_executor_contract import execute, items_of, values

@@ -11,10 +11,10 @@ import psutil
 import pytest
 
 from cluster.errors import ClusterError
-from cluster.executor import Lost
 from cluster.packing import Item
 from cluster.ray_executor import RayExecutor
 from cluster.resources import Resources, worker_environment
+from cluster.work import Lost
 from models.runs.events import Checkpoint, Progress, Result
 from tests.cluster.conftest import ROOT
 from tests.cluster.test_executor_contract import execute, items_of, values

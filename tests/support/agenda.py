@@ -5,10 +5,11 @@ from typing import Any
 
 from sqlalchemy import update
 
+from services.launching.options import RunOptions
 from services.ledger.database import Ledger
 from services.ledger.tables import Clock, occurrences
 from services.scheduling.occurrences import history
-from services.scheduling.schedules import RunOptions, Schedule, add, define
+from services.scheduling.schedules import Schedule, add, define
 from services.sweeps.definition import Sweep, parse_sweep, settle
 
 MIDNIGHT = datetime(2026, 1, 5, tzinfo=UTC)

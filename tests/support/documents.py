@@ -13,7 +13,6 @@ from services.comparison.document import (
     DatasetFacts,
     Document,
     EffectiveParameters,
-    Estimate,
     Geometry,
     Invocation,
     LearnerResult,
@@ -26,6 +25,7 @@ from services.comparison.document import (
 )
 from services.comparison.figures import ENERGIES, LOSSES, MEASURES, RANKS, RELIABILITY, Evidence
 from services.provenance import Hardware, Provenance
+from services.rendering.records import Estimate
 
 # name, kind, log score, accuracy, calibration error, gap, effective and raw parameters, eigenvalue, trace, seconds
 _CLASSES = [

@@ -9,7 +9,11 @@ import polars as pl
 
 from models.data.dataset import Partition
 from models.runs.result import Diagnostic, Measure, Measurement, Metric, RunRequest, RunResult, Seconds
-from models.spec.learner import MLP, NUTS, Categorical, Flat, Learner, Normal, Optimise
+from models.spec.inference import NUTS, Optimise
+from models.spec.learner import Learner
+from models.spec.likelihoods import Categorical
+from models.spec.predictors import MLP
+from models.spec.priors import Flat, Normal
 from services.provenance import Hardware, Provenance
 from services.store.bundles import Record, manifest_of
 from services.store.measurements import MeasurementRecord

@@ -5,7 +5,6 @@ from itertools import product
 import numpy as np
 import polars as pl
 
-from services.comparison.document import NOT_AVAILABLE, Estimate
 from services.geometry.chart_data import PROFILES, VALUES, GeometryEvidence
 from services.geometry.document import (
     Barriers,
@@ -17,6 +16,7 @@ from services.geometry.document import (
     Ranking,
     Typical,
 )
+from services.rendering.records import NOT_AVAILABLE, Estimate
 from services.store.rows import settings_text
 from tests.support.factories import PROVENANCE
 

@@ -4,18 +4,11 @@ import numpy as np
 
 from models.data.dataset import Part, Split
 from models.diagnostics.convergence import mcse_mean
-from models.spec.learner import (
-    Bernoulli,
-    Categorical,
-    Formula,
-    Gaussian,
-    Learner,
-    NegativeBinomial,
-    Normal,
-    Poisson,
-    PyMC,
-    StudentT,
-)
+from models.spec.inference import PyMC
+from models.spec.learner import Learner
+from models.spec.likelihoods import Bernoulli, Categorical, Gaussian, NegativeBinomial, Poisson, StudentT
+from models.spec.predictors import Formula
+from models.spec.priors import Normal
 
 FAMILIES = {
     "categorical": (Categorical(coding="reference"), "classes", 4),

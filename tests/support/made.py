@@ -13,7 +13,7 @@ import polars as pl
 from models.runs.result import Connected, Diagnostic, MeasuredProfile, Measurement, RunRequest, RunResult, Seconds
 from services.store.bundles import Record
 from services.store.measurements import MeasurementRecord
-from services.store.store import Writer, writing
+from services.store.writer import Writer, writing
 from services.sweeps.plan import MEMBERS
 from tests.support.factories import PROVENANCE, STORED_AT, measured
 from tests.support.stored import FINGERPRINT, TREES, bnn, ended, net, request, result

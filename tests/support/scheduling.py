@@ -14,9 +14,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from services.launching.local import LocalLauncher
+from services.launching.options import RunOptions
 from services.ledger.database import Ledger
 from services.scheduling.scheduler import Scheduler
-from services.scheduling.schedules import RunOptions
 
 LEASE_SECONDS = 1.0
 

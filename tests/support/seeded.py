@@ -3,13 +3,13 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
-from models.spec.learner import canonical_json
+from models.spec.settings import canonical_json
 from services.api.settings import Serving
+from services.launching.options import RunOptions
 from services.ledger import tokens
 from services.ledger.database import Ledger
 from services.scheduling import schedules
-from services.scheduling.schedules import RunOptions
-from services.store.store import writing
+from services.store.writer import writing
 from services.submissions import records
 from services.sweeps.definition import parse_sweep, settle
 from services.sweeps.plan import load_datasets, plan

@@ -6,9 +6,13 @@ import numpy as np
 
 from models.data.dataset import Partition
 from models.runs.result import Metric, RunRequest, RunResult, Seconds
-from models.spec.learner import MLP, NUTS, BoostedTrees, Categorical, Flat, Learner, Library, Normal, Optimise
+from models.spec.inference import NUTS, Library, Optimise
+from models.spec.learner import Learner
+from models.spec.likelihoods import Categorical
+from models.spec.predictors import MLP, BoostedTrees
+from models.spec.priors import Flat, Normal
 from services.store.bundles import Record
-from services.store.store import writing
+from services.store.writer import writing
 from tests.support.factories import PROVENANCE, STORED_AT, measured
 
 N = {"train": 60, "validation": 20, "test": 20}

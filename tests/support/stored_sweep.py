@@ -9,7 +9,7 @@ import polars as pl
 
 from models.runs.result import MeasuredProfile, Measurement, RunRequest, RunResult, Seconds
 from services.store.measurements import MeasurementRecord
-from services.store.store import writing
+from services.store.writer import writing
 from tests.support.factories import PROVENANCE, STORED_AT, measured
 from tests.support.stored import FINGERPRINT, TREES, N, bnn, ended, net, put_all, request, result
 

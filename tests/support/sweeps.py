@@ -9,7 +9,8 @@ import polars as pl
 
 from models.runs.result import RunRequest, RunResult
 from services.store.bundles import Record
-from services.store.store import Store, writing
+from services.store.store import Store
+from services.store.writer import writing
 from services.sweeps.plan import MEMBERS
 from tests.support.factories import PROVENANCE, STORED_AT
 

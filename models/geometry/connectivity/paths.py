@@ -23,7 +23,7 @@ from models.geometry.connectivity.alignment import align
 from models.geometry.definition import NotApplicableError
 from models.geometry.landscape import Landscape
 from models.runs.result import MeasureStatus
-from models.spec.learner import Positive, Settings
+from models.spec.settings import Positive, Settings
 
 Loss = Callable[[Array], Array]
 Vector = Float[Array, " p"]

@@ -14,7 +14,7 @@ from models.geometry.operators.frobenius import Frobenius, frobenius_norm
 from models.geometry.operators.layerwise import Matrix, has_exact_hessian
 from models.geometry.operators.products import Hessian, Restricted
 from models.geometry.operators.trace import Trace, estimate_trace, exact_trace
-from models.spec.learner import Count, Positive, Settings
+from models.spec.settings import Count, Positive, Settings
 
 
 class Precision(Settings):

@@ -20,7 +20,7 @@ from models.geometry.landscape import Landscape
 from models.geometry.operators.krylov import length, new_basis, orthogonalise
 from models.geometry.operators.products import Product, gauss_newton_factor
 from models.geometry.operators.trace import probe_until, standard_error
-from models.spec.learner import Count, Positive, Settings
+from models.spec.settings import Count, Positive, Settings
 
 CHECK_EVERY = 5
 # Parameters up to which dense algebra is used.

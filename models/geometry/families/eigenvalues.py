@@ -10,7 +10,7 @@ from models.geometry.definition import Definition, Estimate, Point
 from models.geometry.landscape import Landscape
 from models.geometry.operators.lanczos import bottom_eigenpairs, top_eigenpairs
 from models.geometry.operators.products import EmpiricalFisher, GaussNewton, Hessian, Operator, Restricted
-from models.spec.learner import Count, Positive, Settings
+from models.spec.settings import Count, Positive, Settings
 
 # Parameters up to which all eigenvalues are computed for a count.
 DENSE_LIMIT = 1024

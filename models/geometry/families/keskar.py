@@ -10,7 +10,7 @@ from pydantic import Field
 
 from models.geometry.definition import Estimate, NotApplicableError, Point
 from models.geometry.families.ascent import Rise, largest_rise
-from models.spec.learner import Count, Positive, Settings
+from models.spec.settings import Count, Positive, Settings
 
 _DISCRETE = ("categorical", "bernoulli", "poisson", "negative-binomial")
 

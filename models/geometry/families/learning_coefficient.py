@@ -26,7 +26,7 @@ from models.geometry.definition import Definition, Estimate, NotApplicableError,
 from models.geometry.families.local_posterior import TARGET_HMC, TARGET_MALA, Trace, hamiltonian, langevin
 from models.geometry.landscape import Landscape
 from models.joint.model import Model, log_prior
-from models.spec.learner import Count, Positive, Settings
+from models.spec.settings import Count, Positive, Settings
 
 MAX_R_HAT = 1.05
 MIN_ESS = 100.0

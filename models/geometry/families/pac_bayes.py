@@ -17,7 +17,7 @@ from models.geometry.definition import Definition, Estimate, Point
 from models.geometry.families.certificate import Gaussian, certify, optimise_posterior
 from models.geometry.families.margins import class_count, training_error
 from models.geometry.landscape import Landscape
-from models.spec.learner import Count, Positive, Settings, Share
+from models.spec.settings import Count, Positive, Settings, Share
 
 # --- the flatness sigma -----------------------------------------------------------------------------------------------
 

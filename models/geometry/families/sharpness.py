@@ -21,7 +21,7 @@ from models.geometry.families.ascent import Norm, largest_rise
 from models.geometry.families.keskar import Keskar, keskar_sharpness
 from models.geometry.landscape import Landscape
 from models.geometry.operators.trace import MIN_PROBES, probe_until, standard_error
-from models.spec.learner import Count, Positive, Settings
+from models.spec.settings import Count, Positive, Settings
 
 Loss = Callable[[Array], Array]
 

@@ -26,7 +26,7 @@ from pydantic import Field
 from models.geometry.connectivity.symmetries import hidden_layers, permute
 from models.geometry.definition import Definition, NotApplicableError, Point, Profile
 from models.joint.model import Model
-from models.spec.learner import Positive, Settings
+from models.spec.settings import Positive, Settings
 
 GridPoints = Annotated[int, Field(ge=2)]
 

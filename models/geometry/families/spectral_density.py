@@ -20,7 +20,7 @@ from models.geometry.definition import Definition, Estimate, Point, Profile
 from models.geometry.operators.krylov import length, matrix
 from models.geometry.operators.products import Hessian, Operator, Product
 from models.geometry.operators.trace import krylov_space
-from models.spec.learner import Count, Settings
+from models.spec.settings import Count, Settings
 
 # The grid: points to a bandwidth, and bandwidths beyond the extreme Ritz values.
 RESOLUTION = 2

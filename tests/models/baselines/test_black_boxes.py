@@ -14,7 +14,9 @@ from sklearn.svm import SVC, SVR
 from models.baselines.black_boxes import FLOOR, fit_baseline
 from models.data.dataset import DataError, Part, Split
 from models.prediction.scoring import score
-from models.spec.learner import BoostedTrees, Learner, Library, SupportVectors
+from models.spec.inference import Library
+from models.spec.learner import Learner
+from models.spec.predictors import BoostedTrees, SupportVectors
 
 SVM = Learner(name="svm", predictor=SupportVectors(), inference=Library())
 TREES = Learner(name="boosted-trees", predictor=BoostedTrees(max_rounds=60), inference=Library())

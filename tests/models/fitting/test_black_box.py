@@ -5,7 +5,9 @@ seed.
 import numpy as np
 import pytest
 
-from models.spec.learner import BoostedTrees, Learner, Library, SupportVectors
+from models.spec.inference import Library
+from models.spec.learner import Learner
+from models.spec.predictors import BoostedTrees, SupportVectors
 from tests.support.runs import assert_same_bits, fit_all, request, table
 
 LEARNERS = [

@@ -7,7 +7,10 @@ import pytest
 from models.fitting.chains import ChainsRequest, FittedChains, fit_chains, merge_chains, n_chains, spread
 from models.runs.events import Checkpoint, Progress, Result
 from models.runs.result import Seconds
-from models.spec.learner import HMC, MLP, NUTS, Formula, Learner, Linear, Normal, Optimise, PyMC
+from models.spec.inference import HMC, NUTS, Optimise, PyMC
+from models.spec.learner import Learner
+from models.spec.predictors import MLP, Formula, Linear
+from models.spec.priors import Normal
 from tests.support.runs import assert_same_posterior, fit_all, request, table
 
 DATASET = table("classes", n_classes=2)

@@ -8,21 +8,10 @@ from models.data.dataset import Partition
 from models.fitting.dispatch import cost, fit, program_key
 from models.runs.events import START, Progress, Result, begun
 from models.runs.result import RunRequest
-from models.spec.learner import (
-    HMC,
-    MLP,
-    NUTS,
-    BoostedTrees,
-    Constant,
-    ConvNet,
-    Formula,
-    Learner,
-    Library,
-    Linear,
-    Normal,
-    Optimise,
-    PyMC,
-)
+from models.spec.inference import HMC, NUTS, Constant, Library, Optimise, PyMC
+from models.spec.learner import Learner
+from models.spec.predictors import MLP, BoostedTrees, ConvNet, Formula, Linear
+from models.spec.priors import Normal
 from tests.support.runs import assert_same_bits, fit_all, request, table
 
 DATASET = table("classes")

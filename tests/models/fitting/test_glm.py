@@ -14,7 +14,10 @@ from models.data.preparation import prepare
 from models.fitting.dispatch import fit
 from models.runs.clock import Clock
 from models.runs.events import START, Checkpoint, Progress
-from models.spec.learner import Flat, Formula, Learner, Normal, PyMC
+from models.spec.inference import PyMC
+from models.spec.learner import Learner
+from models.spec.predictors import Formula
+from models.spec.priors import Flat, Normal
 from tests.support.conjugate import assert_draws_agree, exact_posterior
 from tests.support.runs import assert_same_bits, assert_same_posterior, fit_all, request, table
 

@@ -25,7 +25,10 @@ from models.fitting.halving import (
     takes_part,
 )
 from models.runs.result import RunRequest, Seconds
-from models.spec.learner import MLP, NUTS, Learner, Linear, Normal, Optimise
+from models.spec.inference import NUTS, Optimise
+from models.spec.learner import Learner
+from models.spec.predictors import MLP, Linear
+from models.spec.priors import Normal
 
 NET = Learner(name="net", predictor=MLP(), inference=Optimise(epochs=100))
 

@@ -17,20 +17,11 @@ from models.fitting.dispatch import fit
 from models.fitting.optimised import FULL_BATCH, program_of, rates_of
 from models.joint.build import model_of
 from models.runs.events import START, Checkpoint, Progress, Result
-from models.spec.learner import (
-    NUTS,
-    Bernoulli,
-    Categorical,
-    Constant,
-    Cosine,
-    Gaussian,
-    Learner,
-    Linear,
-    Normal,
-    Optimise,
-    Plateau,
-    StudentT,
-)
+from models.spec.inference import NUTS, Constant, Cosine, Optimise, Plateau
+from models.spec.learner import Learner
+from models.spec.likelihoods import Bernoulli, Categorical, Gaussian, StudentT
+from models.spec.predictors import Linear
+from models.spec.priors import Normal
 from tests.support.conjugate import assert_draws_agree, exact_posterior
 from tests.support.runs import assert_same_bits, fit_all, request, table
 

@@ -7,7 +7,9 @@ import pytest
 from models.fitting.dispatch import fit, program_key
 from models.runs import run as running
 from models.runs.events import Checkpoint, Result
-from models.spec.learner import MLP, Learner, Optimise, Plateau
+from models.spec.inference import Optimise, Plateau
+from models.spec.learner import Learner
+from models.spec.predictors import MLP
 from tests.support.runs import assert_same_bits, fit_all, request, table
 
 DATASET = table("classes")

@@ -9,7 +9,9 @@ from models.fitting.halving import Halving, configuration_of, decide, loss_at, r
 from models.fitting.rung import RungRequest, fit_to_rung
 from models.runs.events import Checkpoint, Progress, Result
 from models.runs.result import RunRequest
-from models.spec.learner import MLP, Learner, Optimise
+from models.spec.inference import Optimise
+from models.spec.learner import Learner
+from models.spec.predictors import MLP
 from tests.support.runs import assert_same_bits, fit_all, request, table
 
 DATASET = table("classes")

@@ -13,7 +13,11 @@ from models.prediction.predictive import Predictive
 from models.runs.events import Progress
 from models.runs.result import Measure, RunRequest
 from models.runs.run import Run
-from models.spec.learner import Categorical, Learner, Linear, Normal, Optimise
+from models.spec.inference import Optimise
+from models.spec.learner import Learner
+from models.spec.likelihoods import Categorical
+from models.spec.predictors import Linear
+from models.spec.priors import Normal
 from tests.support.runs import table
 
 DATASET = table("classes")

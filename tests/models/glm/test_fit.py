@@ -13,7 +13,9 @@ import xarray as xr
 from models.data.dataset import Part, Split
 from models.glm.fit import fit_formula, flat_vectors
 from models.joint.build import model_of
-from models.spec.learner import Bernoulli, Flat, Formula, Gaussian, Normal
+from models.spec.likelihoods import Bernoulli, Gaussian
+from models.spec.predictors import Formula
+from models.spec.priors import Flat, Normal
 from tests.support.glm_problems import FAMILIES, assert_moments, learner, random_split, split_of
 
 

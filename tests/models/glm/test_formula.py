@@ -15,7 +15,9 @@ from models.glm.stated import checked_formula
 from models.joint.build import model_of, prior_scales
 from models.joint.model import log_joint
 from models.joint.priors import null_centre
-from models.spec.learner import Categorical, Flat, Gaussian, NegativeBinomial, Normal, SpecError
+from models.spec.likelihoods import Categorical, Gaussian, NegativeBinomial
+from models.spec.priors import Flat, Normal
+from models.spec.settings import SpecError
 from tests.support.glm_problems import FAMILIES, learner, random_split
 
 

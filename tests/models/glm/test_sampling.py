@@ -6,7 +6,8 @@ import pytest
 
 from models.glm.formula import additive_model
 from models.glm.sampling import SamplingError, sample
-from models.spec.learner import Flat, Poisson
+from models.spec.likelihoods import Poisson
+from models.spec.priors import Flat
 from tests.support.glm_problems import FAMILIES, learner, random_split, split_of
 
 

@@ -8,27 +8,20 @@ import numpy as np
 import pytest
 
 from models.joint.build import check_draws, family_of, model_of, prior_scales
-from models.spec.learner import (
-    HMC,
-    MLP,
+from models.spec.inference import HMC, Optimise, PyMC
+from models.spec.learner import Learner
+from models.spec.likelihoods import (
     Bernoulli,
     Categorical,
-    ConvNet,
-    Flat,
-    Formula,
     Gaussian,
     HeteroscedasticGaussian,
-    Learner,
-    Linear,
     NegativeBinomial,
-    Normal,
-    Optimise,
     Poisson,
-    PyMC,
-    SpecError,
     StudentT,
-    SupportVectors,
 )
+from models.spec.predictors import MLP, ConvNet, Formula, Linear, SupportVectors
+from models.spec.priors import Flat, Normal
+from models.spec.settings import SpecError
 
 
 @pytest.mark.parametrize(

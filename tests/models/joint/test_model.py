@@ -15,7 +15,12 @@ from models.joint.model import build, log_joint, log_prior
 from models.predictors.convnet import ConvLayer, ConvolutionalNet, max_pool
 from models.predictors.linear import LinearNet
 from models.predictors.mlp import ACTIVATIONS, MLPNet
-from models.spec.learner import MLP, Categorical, ConvNet, Learner, Normal, Optimise, SpecError
+from models.spec.inference import Optimise
+from models.spec.learner import Learner
+from models.spec.likelihoods import Categorical
+from models.spec.predictors import MLP, ConvNet
+from models.spec.priors import Normal
+from models.spec.settings import SpecError
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from models.measuring.catalogue import CATALOGUE, ask, parse_asks
-from models.spec.learner import SpecError
+from models.spec.settings import SpecError
 
 
 def test_every_measure_has_defaults_and_says_what_it_is():

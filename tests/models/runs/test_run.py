@@ -10,7 +10,10 @@ from models.data.preparation import prepare
 from models.runs.events import Checkpoint, Progress
 from models.runs.result import RunRequest
 from models.runs.run import Run
-from models.spec.learner import MLP, Categorical, Learner, Linear, Optimise
+from models.spec.inference import Optimise
+from models.spec.learner import Learner
+from models.spec.likelihoods import Categorical
+from models.spec.predictors import MLP, Linear
 from tests.support.runs import table
 
 DATASET = table("classes")

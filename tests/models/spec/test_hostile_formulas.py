@@ -13,7 +13,8 @@ from models.data.dataset import Part, Split
 from models.glm.design import design_of, frame
 from models.glm.formula import formula_model
 from models.spec.formula_grammar import read
-from models.spec.learner import Gaussian, SpecError
+from models.spec.likelihoods import Gaussian
+from models.spec.settings import SpecError
 from tests.support.glm_problems import learner
 
 FORBIDDEN = ("open", "import", "os.", "subprocess.", "socket.", "shutil.", "ctypes.", "urllib.", "pickle.", "tempfile.")

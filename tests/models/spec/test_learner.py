@@ -7,31 +7,13 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.spec.learner import (
-    GLM_PRIOR,
-    MLP,
-    NUTS,
-    Bernoulli,
-    BoostedTrees,
-    Categorical,
-    ConvNet,
-    Flat,
-    Formula,
-    HeteroscedasticGaussian,
-    Learner,
-    Library,
-    Linear,
-    NegativeBinomial,
-    Normal,
-    Optimise,
-    Poisson,
-    PyMC,
-    SpecError,
-    canonical_json,
-    digest,
-    resolve,
-)
+from models.spec.inference import NUTS, Library, Optimise, PyMC
+from models.spec.learner import Learner, resolve
+from models.spec.likelihoods import Bernoulli, Categorical, HeteroscedasticGaussian, NegativeBinomial, Poisson
 from models.spec.parsing import parse_learner
+from models.spec.predictors import MLP, BoostedTrees, ConvNet, Formula, Linear
+from models.spec.priors import GLM_PRIOR, Flat, Normal
+from models.spec.settings import SpecError, canonical_json, digest
 
 NET = {"name": "net", "predictor": {"kind": "mlp"}, "inference": {"method": "optimise"}}
 

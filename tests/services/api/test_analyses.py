@@ -11,13 +11,14 @@ import polars as pl
 import pytest
 
 from models.runs.result import Measurement, Seconds
-from models.spec.learner import canonical_json
+from models.spec.settings import canonical_json
 from services.comparison import stored
 from services.comparison.document import Document
 from services.comparison.summary import collect, summarise
 from services.geometry.document import GeometryDocument
 from services.store.measurements import MeasurementRecord
-from services.store.store import Store, writing
+from services.store.store import Store
+from services.store.writer import writing
 from services.sweeps.definition import Data, Sweep
 from services.sweeps.plan import MEMBERS
 from tests.support.factories import PROVENANCE, STORED_AT, measured

@@ -11,7 +11,8 @@ import pytest
 import xarray as xr
 
 from services.store.archive import object_name, unpack_arrays
-from services.store.store import Store, writing
+from services.store.store import Store
+from services.store.writer import writing
 from tests.support import factories
 from tests.support.live import client_of, settings_of
 from tests.support.stores import flip

@@ -7,7 +7,7 @@ import pytest
 
 from cluster.errors import ClusterError
 from models.data.dataset import DataError
-from models.spec.learner import SpecError
+from models.spec.settings import SpecError
 from services.api.errors import FAULTS
 from services.errors import ConflictError, LedgerError, NotStoredError, QueryError, ScheduleError, StoreError
 from services.server.application import create_application

@@ -7,12 +7,12 @@ import polars as pl
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from models.spec.learner import SCHEMA_VERSION
+from models.spec.settings import SCHEMA_VERSION
 from services.api.formats import MEDIA_TYPES
 from services.ledger import tokens
 from services.ledger.database import Ledger
 from services.store.queries import Table
-from services.store.store import writing
+from services.store.writer import writing
 from tests.support import factories
 from tests.support.live import client_of, settings_of
 

@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 
 from services.api.envelope import JsonLines
 from services.api.errors import HANDLERS, ApiError
-from services.api.limits import Buckets, check_json, guard
+from services.api.json_bodies import check_json
+from services.api.limits import Buckets, guard
 from services.api.settings import Limits
 from services.ledger import tokens
 from services.ledger.database import Ledger

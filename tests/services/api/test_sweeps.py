@@ -10,12 +10,13 @@ from typing import Any
 import httpx
 import pytest
 
-from models.spec.learner import canonical_json
+from models.spec.settings import canonical_json
 from services.api.settings import Limits, Serving
 from services.execution.status import attended, read_standing
 from services.execution.tally import Tally
 from services.ledger.database import Ledger
-from services.store.store import Store, writing
+from services.store.store import Store
+from services.store.writer import writing
 from services.submissions import records
 from services.sweeps.definition import parse_sweep, settle
 from services.sweeps.plan import load_datasets, plan
@@ -120,7 +121,7 @@ def formula(text: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("stated", "words"),
     [
-        ({"learners": ["svn"]}, "unknown learner 'svn': did you mean svm"),
+        ({"learners": ["svn"]}, "unknown learner 'svn': did you mean 'svm'"),
         ({"datasets": ["irsi"]}, "did you mean 'iris'"),
         ({"datasets": ["../ledger.sqlite"]}, "there is no such file"),
         ({"datasets": ["http://169.254.169.254/latest.csv"]}, "nothing is fetched"),

@@ -13,7 +13,8 @@ from polars.testing import assert_frame_equal
 
 from services.store.queries import KEYS, Query, answer
 from services.store.schemas import SCHEMAS
-from services.store.store import Store, writing
+from services.store.store import Store
+from services.store.writer import writing
 from tests.support import factories
 from tests.support.live import client_of, settings_of
 

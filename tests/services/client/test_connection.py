@@ -10,7 +10,7 @@ from importlib import metadata
 
 import pytest
 
-from models.spec.learner import SCHEMA_VERSION
+from models.spec.settings import SCHEMA_VERSION
 from services.client import Basin, BasinError, connection
 from services.client.connection import Connection
 from services.settings import settings

@@ -14,8 +14,8 @@ from services.client import Basin, BasinError, remote
 from services.store.schemas import SCHEMAS
 from services.store.store import Store
 from tests.services.client.conftest import Served
-from tests.support.stored import request
-from tests.support.stored_sweep import BNN, DEFINITION, HOSTILE, LOST, NAME, NETS, RATES, TREES
+from tests.support.stored import TREES, request
+from tests.support.stored_sweep import BNN, DEFINITION, HOSTILE, LOST, NAME, NETS, RATES
 
 POSTERIOR = request(BNN).run_key
 MEASURED = request(NETS[0]).run_key

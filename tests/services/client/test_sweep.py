@@ -24,9 +24,9 @@ from services.errors import ConflictError
 from services.execution.status import Standing, Worksite
 from services.launching.launcher import LaunchState
 from services.launching.local import LocalLauncher
+from services.launching.options import RunOptions
 from services.ledger.database import Ledger
 from services.ledger.tokens import create
-from services.scheduling.schedules import RunOptions
 from services.settings import settings
 from services.store.store import Store
 from services.sweeps.definition import parse_sweep, settle

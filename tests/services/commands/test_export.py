@@ -55,7 +55,7 @@ def test_what_cannot_be_written_is_told(command, name: str, tmp_path: Path) -> N
 
 
 def test_a_posterior_is_written(command, tmp_path: Path) -> None:
-    from services.store.store import writing
+    from services.store.writer import writing
     from tests.support import factories
 
     asked = factories.request(bayesian=True)

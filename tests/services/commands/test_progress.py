@@ -3,7 +3,7 @@ import io
 import numpy as np
 from rich.console import Console
 
-from cluster.executor import Lost
+from cluster.work import Lost
 from models.runs.events import Checkpoint, Progress, Result, begun
 from services.commands.progress import ProgressView
 

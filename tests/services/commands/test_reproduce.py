@@ -9,9 +9,12 @@ import pytest
 
 from cluster.executor import InProcessExecutor
 from cluster.resources import Resources
-from models.spec.learner import MLP, Learner, Optimise
+from models.spec.inference import Optimise
+from models.spec.learner import Learner
+from models.spec.predictors import MLP
 from services.execution.carry_out import carry_out
-from services.store.store import Store, writing
+from services.store.store import Store
+from services.store.writer import writing
 from services.sweeps.definition import Data, Sweep
 from services.sweeps.plan import load_datasets, plan
 from tests.support import factories

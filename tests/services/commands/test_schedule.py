@@ -10,7 +10,7 @@ import yaml
 
 from services.ledger.database import Ledger
 from services.scheduling.leases import appear
-from services.store.store import writing
+from services.store.writer import writing
 
 SWEEP = {"name": "tiny", "datasets": ["iris"], "learners": ["svm"], "budget": "quick", "splits": 1}
 
@@ -140,7 +140,7 @@ def test_looking_makes_no_ledger(command, tmp_path: Path, what):
     [
         (["--cron", "0 2 * *"], "expected five fields"),
         (["--cron", "0 2 30 2 *"], "never comes round"),
-        (["--cron", "0 2 * * *", "--timezone", "Paris"], "did you mean Europe/Paris?"),
+        (["--cron", "0 2 * * *", "--timezone", "Paris"], "did you mean 'Europe/Paris'?"),
         (
             ["--cron", "0 2 * * *", "--misfire-grace", "soon"],
             "--misfire-grace 'soon': expected numbers with d, h, m or s",

@@ -7,7 +7,7 @@ import pytest
 
 from services.store.archive import object_name
 from services.store.objects import Storage
-from services.store.store import writing
+from services.store.writer import writing
 from tests.support import factories
 from tests.support.stores import assert_holds_exactly, cut, flip
 from tests.support.sweeps import Member, put_sweep

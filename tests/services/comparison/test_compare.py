@@ -11,7 +11,8 @@ from cluster.resources import Resources
 from models.runs.events import Result
 from services.comparison.compare import compare
 from services.comparison.document import Document
-from services.store.store import Store, writing
+from services.store.store import Store
+from services.store.writer import writing
 from services.sweeps.definition import Data, comparison, parse_sweep
 from services.sweeps.learners import presets
 from services.sweeps.plan import plan

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from services.comparison.document import Document, Estimate, gather_warnings
+from services.comparison.document import Document, gather_warnings
+from services.rendering.records import Estimate
 from tests.support.documents import digits_document, real_document
 
 

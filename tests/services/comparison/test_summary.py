@@ -7,8 +7,9 @@ import pytest
 from scipy import stats
 
 from models.comparison.estimate import estimate
-from services.comparison.document import NOT_AVAILABLE, Curvature
+from services.comparison.document import Curvature
 from services.comparison.summary import collect, summarise
+from services.rendering.records import NOT_AVAILABLE
 from services.store.store import Store
 from tests.support.stored import TREES, N, bnn, ended, log_scores, net, put_all, request, result
 

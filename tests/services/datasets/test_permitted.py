@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from models.spec.learner import SpecError
+from models.spec.settings import SpecError
 from services.datasets.permitted import permitted
 from services.datasets.registry import load
 from services.launching.sweep_job import sweep_job

@@ -7,10 +7,14 @@ import numpy as np
 from cluster.executor import InProcessExecutor
 from cluster.resources import Resources
 from models.runs.events import Progress, Result
-from models.spec.learner import MLP, NUTS, BoostedTrees, Learner, Library, Normal, Optimise
+from models.spec.inference import NUTS, Library, Optimise
+from models.spec.learner import Learner
+from models.spec.predictors import MLP, BoostedTrees
+from models.spec.priors import Normal
 from services.execution.carry_out import carry_out
 from services.execution.chains import worth_spreading
-from services.store.store import Store, writing
+from services.store.store import Store
+from services.store.writer import writing
 from services.sweeps.definition import Data, Sweep
 from services.sweeps.plan import plan
 from tests.support.runs import table

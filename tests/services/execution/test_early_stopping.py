@@ -10,9 +10,12 @@ from cluster.executor import InProcessExecutor
 from cluster.resources import Resources
 from models.fitting.halving import Halving
 from models.runs.events import Event, Result
-from models.spec.learner import MLP, Learner, Optimise
+from models.spec.inference import Optimise
+from models.spec.learner import Learner
+from models.spec.predictors import MLP
 from services.execution.carry_out import carry_out
-from services.store.store import Store, Writer, writing
+from services.store.store import Store
+from services.store.writer import Writer, writing
 from services.sweeps.definition import Data, Sweep
 from services.sweeps.plan import plan
 from services.sweeps.search_space import Range

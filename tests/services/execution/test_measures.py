@@ -14,12 +14,16 @@ from models.data.preparation import prepare
 from models.measuring.catalogue import ask
 from models.runs.result import RunRequest
 from models.runs.run import Run, rows_of
-from models.spec.learner import MLP, NUTS, BoostedTrees, Learner, Library, Linear, Normal, Optimise, resolve
+from models.spec.inference import NUTS, Library, Optimise
+from models.spec.learner import Learner, resolve
+from models.spec.predictors import MLP, BoostedTrees, Linear
+from models.spec.priors import Normal
 from services.errors import StoreError
 from services.execution.measures import measure, plan, vectors
 from services.execution.runner import run
 from services.store.archive import DamagedError
-from services.store.store import Store, writing
+from services.store.store import Store
+from services.store.writer import writing
 from tests.support.items import items_of
 from tests.support.runs import table
 

@@ -15,11 +15,15 @@ from models.data.preparation import prepare
 from models.geometry.connectivity.paths import Paths
 from models.runs.result import RunRequest
 from models.runs.run import Run, rows_of
-from models.spec.learner import MLP, NUTS, Learner, Linear, Normal, Optimise, resolve
+from models.spec.inference import NUTS, Optimise
+from models.spec.learner import Learner, resolve
+from models.spec.predictors import MLP, Linear
+from models.spec.priors import Normal
 from services.execution.measures import measure, vectors
 from services.execution.paths import plan
 from services.execution.runner import run
-from services.store.store import Store, writing
+from services.store.store import Store
+from services.store.writer import writing
 from tests.support.items import items_of
 from tests.support.runs import table
 

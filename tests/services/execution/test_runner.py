@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cluster.executor import Emit, InProcessExecutor
+from cluster.executor import InProcessExecutor
+from cluster.work import Emit
 from models.data.dataset import Dataset
 from models.runs.events import Checkpoint, Event, Progress, Result
 from models.runs.result import RunRequest
 from services.errors import StoreError
 from services.execution.runner import Outcome, execute, run
-from services.store.store import Store, Writer, writing
+from services.store.store import Store
+from services.store.writer import Writer, writing
 from tests.support import factories
 from tests.support.items import items_of
 

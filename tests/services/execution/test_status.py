@@ -24,7 +24,8 @@ from services.execution.status import (
     request_stop,
 )
 from services.execution.tally import Tally
-from services.store.store import Store, writing
+from services.store.store import Store
+from services.store.writer import writing
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from cluster.executor import Lost
+from cluster.work import Lost
 from models.runs.events import Checkpoint, Progress, Result
 from models.runs.result import Seconds
 from services.execution.tally import Cost, Tally

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from models.digits import format_estimate
 from services.errors import StoreError
 from services.exports.leaderboard import escape_latex, escape_markdown, leaderboard, render
-from services.rendering.formatting import format_estimate
 from tests.support.documents import digits_document, real_document
 from tests.support.stored import net, request, result
 from tests.support.sweeps import Member, put_sweep

@@ -14,7 +14,8 @@ pytest.importorskip("mlflow", reason="the extra `mlflow` is not installed")
 from services.errors import ServiceError
 from services.exports import mlflow as exports
 from services.exports.mlflow import RUN_KEY, Exported, export_runs
-from services.store.store import Store, writing
+from services.store.store import Store
+from services.store.writer import writing
 from tests.support import factories
 from tests.support.sweeps import Member, put_sweep
 

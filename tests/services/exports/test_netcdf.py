@@ -7,7 +7,8 @@ import pytest
 
 from services.errors import ServiceError
 from services.exports.netcdf import export_posterior
-from services.store.store import Store, writing
+from services.store.store import Store
+from services.store.writer import writing
 from tests.support import factories
 
 

@@ -10,7 +10,8 @@ from services.errors import ServiceError
 from services.exports.tables import export_tables
 from services.store.results import CONTEXT
 from services.store.schemas import SCHEMAS
-from services.store.store import Store, writing
+from services.store.store import Store
+from services.store.writer import writing
 from tests.support import factories
 from tests.support.sweeps import Member, put_sweep
 

@@ -10,7 +10,8 @@ from models.runs.result import MeasuredProfile, Measurement, Seconds
 from services.geometry.chart_data import CURVES, PROFILES, VALUES, gather_evidence
 from services.geometry.summary import collect
 from services.store.measurements import MeasurementRecord
-from services.store.store import Store, writing
+from services.store.store import Store
+from services.store.writer import writing
 from tests.support.factories import PROVENANCE, STORED_AT, measured
 from tests.support.stored import bnn, net, put_all, request, result
 

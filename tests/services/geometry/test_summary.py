@@ -9,7 +9,8 @@ import pytest
 from models.runs.result import Connected, Measurement, Seconds
 from services.geometry.summary import collect, summarise
 from services.store.measurements import MeasurementRecord
-from services.store.store import Store, writing
+from services.store.store import Store
+from services.store.writer import writing
 from tests.support.factories import PROVENANCE, STORED_AT, measured
 from tests.support.stored import TREES, bnn, ended, net, put_all, request, result
 

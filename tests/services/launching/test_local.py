@@ -16,7 +16,7 @@ from services.errors import ServiceError
 from services.launching import local
 from services.launching.launcher import LaunchState
 from services.launching.local import LocalLauncher
-from services.scheduling.schedules import RunOptions
+from services.launching.options import RunOptions
 from tests.support.waiting import wait_until
 
 OPTIONS = RunOptions(store="/store")
@@ -125,7 +125,7 @@ LAUNCH_AND_DIE = """
 import os, signal, sys
 from pathlib import Path
 from services.launching.local import LocalLauncher
-from services.scheduling.schedules import RunOptions
+from services.launching.options import RunOptions
 folder, *command = sys.argv[1:]
 LocalLauncher(Path(folder), tuple(command)).launch("one", "", RunOptions(store="/store"))
 os.kill(os.getpid(), signal.SIGKILL)

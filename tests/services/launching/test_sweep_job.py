@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from models.spec.learner import SpecError
+from models.spec.settings import SpecError
 from services.errors import ServiceError
 from services.launching import sweep_job as submission
 from services.launching.sweep_job import sweep_job

@@ -4,17 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models.digits import format_ess, format_estimate, format_number, format_r_hat
 from services.commands.workers import tell
-from services.rendering.formatting import (
-    format_ess,
-    format_estimate,
-    format_number,
-    format_p_value,
-    format_probability,
-    format_r_hat,
-    format_seconds,
-    printable,
-)
+from services.rendering.formatting import format_p_value, format_probability, format_seconds, printable
 
 
 @pytest.mark.parametrize(

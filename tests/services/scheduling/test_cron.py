@@ -155,9 +155,9 @@ def test_a_wrong_expression_is_refused_with_the_field_and_what_was_expected(expr
 @pytest.mark.parametrize(
     ("zone", "expected"),
     [
-        ("Paris", "unknown time zone 'Paris': did you mean Europe/Paris\\?"),
-        ("Europe/Pariss", "did you mean Europe/Paris\\?"),
-        ("europe/paris", "did you mean Europe/Paris\\?"),
+        ("Paris", "unknown time zone 'Paris': did you mean 'Europe/Paris'\\?"),
+        ("Europe/Pariss", "did you mean 'Europe/Paris'\\?"),
+        ("europe/paris", "did you mean 'Europe/Paris'\\?"),
         ("GMT+5", "for 5 hours ahead of UTC use Etc/GMT-5 \\(Etc/GMT\\+5 is 5 hours behind UTC\\)"),
         ("utc-03:00", "for 3 hours behind UTC use Etc/GMT\\+3 \\(Etc/GMT-3 is 3 hours ahead of UTC\\)"),
         ("UTC+5:30", "expected a place with that time, such as Asia/Kolkata"),

@@ -1,9 +1,9 @@
 """Leases: renewed, taken over, released, and left to those who can see the launch."""
 
+from services.launching.options import RunOptions
 from services.ledger.database import Ledger
 from services.scheduling.firing import Claimant, fire
 from services.scheduling.leases import abandon, appear, has_scheduler, hold, note, release
-from services.scheduling.schedules import RunOptions
 from tests.support import agenda
 from tests.support.agenda import at, let_pass, outcomes, statuses
 

@@ -11,11 +11,11 @@ from sqlalchemy import update
 from cluster.errors import ClusterError
 from services.errors import ServiceError
 from services.launching.launcher import LaunchState
+from services.launching.options import RunOptions
 from services.ledger.database import Ledger
 from services.ledger.tables import schedules
 from services.scheduling.leases import has_scheduler
 from services.scheduling.scheduler import Scheduler
-from services.scheduling.schedules import RunOptions
 from tests.support import agenda, postgres
 from tests.support.agenda import at, let_pass, outcomes, statuses
 from tests.support.waiting import wait_until

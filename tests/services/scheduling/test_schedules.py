@@ -6,8 +6,9 @@ from datetime import timedelta
 import pytest
 
 from services.errors import ScheduleError
+from services.launching.options import RunOptions
 from services.ledger.database import Ledger
-from services.scheduling.schedules import RunOptions, add, all_schedules, define, pause, remove, resume
+from services.scheduling.schedules import add, all_schedules, define, pause, remove, resume
 from services.sweeps.definition import parse_sweep
 from tests.support import agenda
 from tests.support.agenda import at
@@ -77,7 +78,7 @@ def test_one_that_there_is_not_is_told_of_with_those_that_are_near(ledger: Ledge
     ("settings", "expected"),
     [
         ({"cron": "0 25 * * *"}, "hour is '25'"),
-        ({"timezone": "Paris"}, "did you mean Europe/Paris"),
+        ({"timezone": "Paris"}, "did you mean 'Europe/Paris'"),
         ({"name": "../x"}, "schedule name '../x': expected letters"),
         ({"misfire_grace": timedelta(0)}, "misfire grace of 0:00:00: expected between 1 second and 31 days"),
         ({"misfire_grace": timedelta(days=32)}, "misfire grace of 32 days"),

@@ -16,7 +16,8 @@ from services.store.integrity import NEXT_COMMAND, REBUILD, START_OVER, check
 from services.store.objects import LEFTOVER_SECONDS, Storage
 from services.store.rows import join, rows_of_result
 from services.store.schemas import SCHEMAS
-from services.store.store import Store, writing
+from services.store.store import Store
+from services.store.writer import writing
 from tests.support import factories
 from tests.support.stores import cut, flip
 

@@ -8,7 +8,8 @@ from services.store.archive import DamagedError, names, object_name
 from services.store.objects import Storage
 from services.store.rows import join, rows_of_measurement, split
 from services.store.schemas import MEASUREMENT_TABLES
-from services.store.store import Store, writing
+from services.store.store import Store
+from services.store.writer import writing
 from tests.support import factories
 from tests.support.stores import cut, flip
 

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from services.errors import NotStoredError, QueryError
 from services.store.queries import KEYS, Query, answer, columns_of, scan
 from services.store.schemas import SCHEMAS
-from services.store.store import Store, writing
+from services.store.store import Store
+from services.store.writer import writing
 from tests.support import factories
 
 TABLE = "profiles"

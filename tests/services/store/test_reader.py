@@ -10,7 +10,8 @@ from services.store import reader
 from services.store.commits import Committer
 from services.store.reader import Reader
 from services.store.schemas import SCHEMAS
-from services.store.store import Store, writing
+from services.store.store import Store
+from services.store.writer import writing
 from tests.support import factories
 
 

@@ -8,7 +8,8 @@ from polars.testing import assert_frame_equal
 from services.errors import QueryError
 from services.store import results
 from services.store.results import query
-from services.store.store import Store, writing
+from services.store.store import Store
+from services.store.writer import writing
 from tests.support import factories
 
 
@@ -78,11 +79,11 @@ def test_answers_are_sorted_with_missing_values_last_and_cut(store: Store) -> No
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"table": "metricz"}, "no table 'metricz': did you mean metrics?"),
+        ({"table": "metricz"}, "no table 'metricz': did you mean 'metrics'?"),
         ({"table": "xxxx"}, "there are runs, metrics, curves"),
-        ({"where": ["lerner=a"]}, "table 'runs' has no column 'lerner': did you mean learner"),
-        ({"select": ["sed"]}, "did you mean seed"),
-        ({"sort": ["-lerner"]}, "did you mean learner"),
+        ({"where": ["lerner=a"]}, "table 'runs' has no column 'lerner': did you mean 'learner'"),
+        ({"select": ["sed"]}, "did you mean 'seed'"),
+        ({"sort": ["-lerner"]}, "did you mean 'learner'"),
         ({"where": ["learner"]}, "cannot read the condition 'learner': write a column"),
         ({"where": ["seed=one"]}, "expected a whole number, got 'one'"),
         ({"where": ["wall_seconds<fast"]}, "expected a number, got 'fast'"),
@@ -154,7 +155,7 @@ def test_no_text_of_a_csv_is_a_formula_to_a_spreadsheet() -> None:
 
 
 def test_an_unknown_format_is_refused_by_name(answer: pl.DataFrame) -> None:
-    with pytest.raises(QueryError, match="no format 'jsn': did you mean json"):
+    with pytest.raises(QueryError, match="no format 'jsn': did you mean 'json'"):
         written(answer, "jsn")  # pyright: ignore[reportArgumentType]
 
 

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from models.spec.learner import Optimise
+from models.spec.inference import Optimise
 from services.store.rows import join, split
 from services.store.schemas import OWNERS, RUN_TABLES, SCHEMAS
 from tests.support import factories

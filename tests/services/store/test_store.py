@@ -12,7 +12,7 @@ import pytest
 from deltalake import DeltaTable
 from polars.testing import assert_frame_equal
 
-from models.spec.learner import SCHEMA_VERSION
+from models.spec.settings import SCHEMA_VERSION
 from services.errors import StoreError
 from services.store import bundles, commits, integrity, store
 from services.store.archive import object_name
@@ -20,7 +20,8 @@ from services.store.location import exists
 from services.store.objects import Storage
 from services.store.rows import join, rows_of_result
 from services.store.schemas import RUN_TABLES, SCHEMAS
-from services.store.store import Store, writing
+from services.store.store import Store
+from services.store.writer import writing
 from tests.support import factories
 from tests.support.stores import assert_holds_exactly, cut, flip
 

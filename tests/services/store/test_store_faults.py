@@ -21,7 +21,8 @@ from services.store import tables
 from services.store.archive import names
 from services.store.location import exists
 from services.store.objects import Storage
-from services.store.store import Store, writing
+from services.store.store import Store
+from services.store.writer import writing
 from tests.support import crashing, factories
 from tests.support.crashing import killed, start
 from tests.support.s3 import S3Server

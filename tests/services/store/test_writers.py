@@ -11,7 +11,8 @@ import pytest
 
 from services.store import commits, tables
 from services.store.objects import Storage
-from services.store.store import Store, writing
+from services.store.store import Store
+from services.store.writer import writing
 from tests.support import crashing, factories
 from tests.support.crashing import ended_well, killed, start
 from tests.support.stores import assert_holds_exactly, assert_whole

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from models.data.dataset import DataError
-from models.spec.learner import SpecError
+from models.spec.settings import SpecError
 from services.submissions.admission import admit
 
 SVM = {"name": "mine", "predictor": {"kind": "svm"}, "inference": {"method": "library"}}

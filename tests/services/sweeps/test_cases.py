@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from models.spec.learner import SpecError
+from models.spec.settings import SpecError
 from services.sweeps.definition import read_sweep
 from tests.support.cases import case
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from models.spec.learner import SpecError, canonical_json
+from models.spec.settings import SpecError, canonical_json
 from services.sweeps.definition import NAME, Data, Sweep, comparison, name_of, parse_sweep, read_sweep, settle
 from services.sweeps.learners import EFFORTS, choose, default_names, presets
 
@@ -127,7 +127,7 @@ WRONG = {
         ["s.yaml.datasets.0.task", "'classes', 'real' or 'count'"],
     ),
     "a dataset twice": ({"datasets": ["iris", "iris"]}, ["dataset 'iris' is named twice"]),
-    "an unknown learner": ({"learners": ["mlp-sdg"]}, ["unknown learner 'mlp-sdg'", "did you mean mlp-sgd"]),
+    "an unknown learner": ({"learners": ["mlp-sdg"]}, ["unknown learner 'mlp-sdg'", "did you mean 'mlp-sgd'"]),
     "a learner that is a number": ({"learners": [3]}, ["s.yaml.learners.0: expected a learner's name"]),
     "a learner twice": ({"learners": ["svm", "svm"]}, ["learner 'svm' is named twice"]),
     "no learner": ({"learners": []}, ["s.yaml.learners: expected at least one entry"]),

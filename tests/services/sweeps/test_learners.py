@@ -5,7 +5,11 @@ import yaml
 from typer.testing import CliRunner
 
 from models.joint.build import model_of
-from models.spec.learner import Flat, Formula, Learner, Linear, Optimise, SpecError, SupportVectors, digest, resolve
+from models.spec.inference import Optimise
+from models.spec.learner import Learner, resolve
+from models.spec.predictors import Formula, Linear, SupportVectors
+from models.spec.priors import Flat
+from models.spec.settings import SpecError, digest
 from services.cli import app
 from services.sweeps.learners import EFFORTS, choose, default_names, presets, read_learners
 
@@ -101,7 +105,7 @@ def test_names_and_files_are_chosen_together_in_order(tmp_path):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("mlp-sdg", r"unknown learner 'mlp-sdg': did you mean mlp-sgd"),
+        ("mlp-sdg", r"unknown learner 'mlp-sdg': did you mean 'mlp-sgd'"),
         ("zzzz", r"unknown learner 'zzzz': known: mlp-sgd, .* \(or give a \.yaml or \.json file\)"),
         ("absent.yaml", r"no file 'absent\.yaml': give the path of a learner file, or a learner's name"),
     ],

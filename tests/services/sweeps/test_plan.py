@@ -13,29 +13,19 @@ from models.data.dataset import DataError, Dataset, Partition
 from models.fitting.dispatch import cost, program_key
 from models.measuring.catalogue import ask
 from models.runs.result import RunRequest
-from models.spec.learner import (
-    MLP,
-    NUTS,
-    BoostedTrees,
-    Categorical,
-    Flat,
-    Formula,
-    Learner,
-    Library,
-    Normal,
-    Optimise,
-    Poisson,
-    PyMC,
-    SpecError,
-    canonical_json,
-    resolve,
-)
+from models.spec.inference import NUTS, Library, Optimise, PyMC
+from models.spec.learner import Learner, resolve
+from models.spec.likelihoods import Categorical, Poisson
+from models.spec.predictors import MLP, BoostedTrees, Formula
+from models.spec.priors import Flat, Normal
+from models.spec.settings import SpecError, canonical_json
 from services.datasets.registry import load
 from services.errors import StoreError
 from services.execution.carry_out import carry_out
 from services.execution.runner import Outcome
 from services.execution.status import counts_by_learner
-from services.store.store import Store, writing
+from services.store.store import Store
+from services.store.writer import writing
 from services.sweeps.definition import MEASURES, Data, Sweep, comparison, parse_sweep
 from services.sweeps.learners import presets
 from services.sweeps.plan import MEMBERS, datasets_of, load_datasets, n_packs, named_apart, outlook, plan

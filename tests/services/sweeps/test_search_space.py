@@ -9,7 +9,11 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from models.spec.learner import NUTS, Learner, Linear, Normal, SpecError
+from models.spec.inference import NUTS
+from models.spec.learner import Learner
+from models.spec.predictors import Linear
+from models.spec.priors import Normal
+from models.spec.settings import SpecError
 from services.sweeps.learners import presets
 from services.sweeps.search_space import Draw, Draws, Range, check_varied, paths_of, variants
 

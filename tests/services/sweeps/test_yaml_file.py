@@ -10,7 +10,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.spec.learner import SpecError
+from models.spec.settings import SpecError
 from services.sweeps.yaml_file import DEEPEST, MOST_VALUES, decode_yaml, read_yaml, reason_of
 
 PLAIN = st.recursive(

@@ -13,7 +13,7 @@ from models.geometry.operators.products import EmpiricalFisher, GaussNewton
 from models.measuring import at_points
 from models.measuring.at_points import measure
 from models.measuring.catalogue import ask
-from models.spec.learner import SpecError
+from models.spec.settings import SpecError
 from tests.models.geometry.operators.test_diagonal import convolutional, dense_of
 from tests.support.landscapes import FAMILIES, dense_hessian, landscape_of
 
