@@ -21,7 +21,7 @@ from polars.testing import assert_frame_equal
 from benchmarks import runs_table
 from benchmarks.table import Table, figure
 from services.store.commits import COMPACT_EVERY, Committer
-from services.store.results import query
+from services.store.queries import rows
 from services.store.store import Store
 from services.store.tables import FITTED
 from services.store.writer import BATCH, writing
@@ -43,7 +43,7 @@ class Question(NamedTuple):
 
 def _filtered(store: Store, *conditions: str) -> pl.DataFrame:
     where = [*(f"{column}={value}" for column, value in FILTER.items()), *conditions]
-    return query(store, "runs", where, SELECTED, sort=["-wall_seconds", "run_key"], limit=100)
+    return rows(store, "runs", where, SELECTED, sort=["-wall_seconds", "run_key"], limit=100)
 
 
 def _grouped(store: Store) -> pl.DataFrame:

@@ -24,6 +24,7 @@ from services.api.formats import (
     page_answer,
 )
 from services.api.parameters import only_known
+from services.store.conditions import operators_of
 from services.store.queries import (
     KEYS,
     MAX_CONDITIONS,
@@ -32,7 +33,6 @@ from services.store.queries import (
     Table,
     answer,
     columns_of,
-    operators_of,
     tables_of,
 )
 from services.store.schemas import SCHEMAS

@@ -56,10 +56,10 @@ def results(
     Every table of runs has the columns dataset, learner, kind, split and seed as well.
     """
     from services.rendering.rows import write
-    from services.store.results import query
+    from services.store.queries import rows
     from services.store.store import Store
 
-    found = query(Store(store or settings().store), table, where or [], listed(select), listed(sort), limit)
+    found = rows(Store(store or settings().store), table, where or [], listed(select), listed(sort), limit)
     write(found, form, sys.stdout.buffer, width=Console().width)
 
 

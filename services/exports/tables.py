@@ -8,7 +8,7 @@ import polars as pl
 
 from services.errors import ServiceError
 from services.files import written_aside
-from services.store.results import CONTEXT
+from services.store.queries import CONTEXT
 from services.store.schemas import SCHEMAS
 from services.store.store import Store
 from services.store.tables import UNREADABLE
@@ -19,7 +19,7 @@ Format = Literal["csv", "parquet"]
 def export_tables(store: Store, sweep: str, folder: Path, form: Format) -> Iterator[Path]:
     """Write a file for each table, such as `metrics.csv`, with the rows of the sweep's runs; yields each once written.
 
-    Tables of runs have the columns of `services.store.results.CONTEXT` as well. `runs` has a row for each run, its last
+    Tables of runs have the columns of `services.store.queries.CONTEXT` as well. `runs` has a row for each run, its last
     attempt, and the settings that the sweep varied as JSON. In CSV the entries of a list are joined by "; ".
 
     Args:

@@ -1,26 +1,27 @@
-"""Questions to the tables, in the one language that the HTTP interface and the client speak.
+"""Questions to the tables, in the one language that the command, the HTTP interface and the client speak.
 
 A question filters, selects, sorts, and is answered page by page. A page ends with a cursor, which names the place of
 its last row in the order of the rows (keyset pagination). So rows that are there all the time are given exactly once,
 in order, while others are added.
 
-A number that is missing, NaN like null, meets no condition but `is_null`, and comes last whatever the direction.
+Conditions are those of `services.store.conditions`. What is missing, NaN like null, comes last whatever the direction.
 """
 
 import base64
 import json
-import re
-from collections.abc import Callable, Collection, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 import polars as pl
 from pydantic import Field
 
+from models.runs.result import Status
 from models.spec.settings import Settings, digest
 from models.spelling import did_you_mean
 from services.errors import QueryError
 from services.store import tables
+from services.store.conditions import known, not_nan, predicate, whole_number
 from services.store.schemas import SCHEMAS
 from services.store.store import Store
 
@@ -36,11 +37,8 @@ Table = Literal[
     "pointwise",
     "comparisons",
 ]
-Operator = Literal["eq", "ne", "lt", "le", "gt", "ge", "in", "contains", "is_null"]
-
 MAX_LIMIT = 10_000
 MAX_CONDITIONS = 32
-MAX_VALUES = 1000
 
 # What `runs` lends to every other table of runs: there when it is named.
 CONTEXT = ("dataset", "split", "learner", "kind", "seed")
@@ -59,15 +57,6 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     "comparisons": ("comparison_key",),
 }
 
-_ORDERED = ("eq", "ne", "lt", "le", "gt", "ge", "in", "is_null")
-_COMPARE: Mapping[str, Callable[[pl.Expr, Any], pl.Expr]] = {
-    "eq": pl.Expr.eq,
-    "ne": pl.Expr.ne,
-    "lt": pl.Expr.lt,
-    "le": pl.Expr.le,
-    "gt": pl.Expr.gt,
-    "ge": pl.Expr.ge,
-}
 _CURSOR_VERSION = 1
 
 
@@ -76,7 +65,7 @@ class Query(Settings):
 
     table: Table
     where: Annotated[tuple[str, ...], Field(max_length=MAX_CONDITIONS)] = ()
-    """Conditions `column:operator:value`, which must all hold."""
+    """Conditions such as `column:operator:value`, which must all hold."""
     select: tuple[str, ...] = ()
     """Columns; none is all of the table's own."""
     sort: tuple[str, ...] = ()
@@ -103,7 +92,7 @@ class _Order(NamedTuple):
 
     @property
     def value(self) -> pl.Expr:
-        return _not_nan(self.column, self.dtype)
+        return not_nan(self.column, self.dtype)
 
 
 def columns_of(table: Table) -> dict[str, pl.DataType]:
@@ -111,15 +100,6 @@ def columns_of(table: Table) -> dict[str, pl.DataType]:
     own = dict(SCHEMAS[table])
     lent = CONTEXT if "run_key" in own else ()
     return own | {name: SCHEMAS["runs"][name] for name in lent if name not in own}
-
-
-def operators_of(dtype: pl.DataType) -> tuple[str, ...]:
-    """Those that conditions on a column of this type can have."""
-    if dtype == pl.String:
-        return (*_ORDERED, "contains")
-    if isinstance(dtype, pl.List):
-        return ("contains", "is_null") if dtype.inner == pl.String else ("is_null",)
-    return ("eq", "ne", "in", "is_null") if dtype == pl.Boolean else _ORDERED
 
 
 def answer(store: Store, query: Query) -> Page:
@@ -151,6 +131,54 @@ def scan(store: Store, query: Query) -> pl.LazyFrame:
     return _sorted(_rows(store, query, [*shown, *(each.column for each in order)]), order).select(shown)
 
 
+def rows(
+    store: Store,
+    table: str,
+    where: Sequence[str] = (),
+    select: Sequence[str] = (),
+    sort: Sequence[str] = (),
+    limit: int | None = None,
+) -> pl.DataFrame:
+    """All rows that meet the conditions at once, with the columns that people want first, for a person or a file.
+
+    Tables of runs have the columns of `CONTEXT` as well. Rows that are not to be sorted are as they were stored.
+
+    Args:
+        store: where to look.
+        table: one of `services.store.schemas.SCHEMAS`.
+        where: conditions, all of which must hold.
+        select: columns; none is all of them.
+        sort: columns to sort by, with a minus sign before those to sort from the largest.
+        limit: at most so many rows.
+
+    Raises:
+        QueryError: unknown table or column, or a condition that cannot be read.
+        StoreError: the table cannot be read.
+    """
+    if table not in SCHEMAS:
+        raise QueryError(f"no table {table!r}: {did_you_mean(table, SCHEMAS, f'there are {", ".join(SCHEMAS)}')}")
+    if len(where) > MAX_CONDITIONS:
+        raise QueryError(f"{len(where)} conditions, and {MAX_CONDITIONS} is the most: state fewer")
+    query = Query(table=table, where=tuple(where), select=tuple(select) or _for_people(table), sort=tuple(sort))  # pyright: ignore[reportArgumentType] - looked up above
+    order, shown = _order(query) if sort else [], _selected(query)
+    found = _rows(store, query, [*shown, *(each.column for each in order)])
+    if order:
+        found = _sorted(found, order)
+    found = found.select(shown)
+    return tables.evaluate(store.storage, table, found if limit is None else found.head(limit))
+
+
+def _for_people(table: str) -> tuple[str, ...]:
+    """Columns in the order in which people want them: a narrow terminal leaves out what stands last, the long keys."""
+    columns = columns_of(table)  # pyright: ignore[reportArgumentType] - one of these
+    if table == "comparisons":
+        return tuple(columns)
+    outcome = ("status", "error", "n_parameters", "wall_seconds") if table == "runs" else ()
+    keys = ("fingerprint", "bundle", "run_key") if table == "runs" else ("measurement", "other_run_key", "run_key")
+    first, last = (*CONTEXT, *outcome), [name for name in keys if name in columns]
+    return (*first, *(name for name in columns if name not in (*first, *last)), *last)
+
+
 def tables_of(query: Query) -> tuple[str, ...]:
     """The tables that the answer depends on."""
     return ("runs",) if query.table == "runs" else (query.table, "runs")
@@ -159,8 +187,8 @@ def tables_of(query: Query) -> tuple[str, ...]:
 def _rows(store: Store, query: Query, wanted: Collection[str]) -> pl.LazyFrame:
     """Rows that meet the conditions, with the columns that are wanted."""
     schema = columns_of(query.table)
-    conditions = [_condition(text, schema, query.table) for text in query.where]
-    rows = store.runs() if query.table == "runs" else store.scan(query.table)
+    conditions = [predicate(text, schema, query.table) for text in query.where]
+    rows = _unfiltered(store, query.table, conditions)
     if query.sweep is not None:
         rows = _of_sweep(store, rows, query)
     named = {*wanted, *(name for each in conditions for name in each.meta.root_names())}
@@ -169,6 +197,21 @@ def _rows(store: Store, query: Query, wanted: Collection[str]) -> pl.LazyFrame:
     for condition in conditions:
         rows = rows.filter(condition)
     return rows.select(list(dict.fromkeys(wanted)))
+
+
+def _unfiltered(store: Store, table: Table, conditions: Sequence[pl.Expr]) -> pl.LazyFrame:
+    if table != "runs":
+        return store.scan(table)
+    return store.fitted() if _of_fitted_runs_alone(conditions) else store.runs()
+
+
+def _of_fitted_runs_alone(conditions: Sequence[pl.Expr]) -> bool:
+    """Whether no row of a run that is not fitted can meet these."""
+    possible = pl.DataFrame({"status": get_args(Status)})
+    for condition in conditions:
+        if condition.meta.root_names() == ["status"]:
+            possible = possible.filter(condition)
+    return len(possible) > 0 and set(possible["status"]) <= set(tables.FITTED)
 
 
 def _of_sweep(store: Store, rows: pl.LazyFrame, query: Query) -> pl.LazyFrame:
@@ -185,7 +228,7 @@ def _of_sweep(store: Store, rows: pl.LazyFrame, query: Query) -> pl.LazyFrame:
 def _selected(query: Query) -> list[str]:
     if not query.select:
         return list(SCHEMAS[query.table])
-    return list(dict.fromkeys(_known(name, columns_of(query.table), query.table) for name in query.select))
+    return list(dict.fromkeys(known(name, columns_of(query.table), query.table) for name in query.select))
 
 
 def _order(query: Query) -> list[_Order]:
@@ -193,7 +236,7 @@ def _order(query: Query) -> list[_Order]:
     schema = columns_of(query.table)
     order: dict[str, _Order] = {}
     for text in query.sort:
-        name = _known(text.removeprefix("-"), schema, query.table)
+        name = known(text.removeprefix("-"), schema, query.table)
         if isinstance(schema[name], pl.List):
             raise QueryError(f"sort: {name!r} is a list, and lists have no order: sort by another column")
         if name in order:
@@ -204,109 +247,11 @@ def _order(query: Query) -> list[_Order]:
     return list(order.values())
 
 
-def _condition(text: str, schema: Mapping[str, pl.DataType], table: str) -> pl.Expr:
-    parts = text.split(":", 2)
-    if len(parts) < 3:
-        raise QueryError(
-            f"cannot read the condition {text!r}: write column:operator:value, as in learner:eq:mlp-sgd; the operators "
-            f"are {', '.join(get_args(Operator))}"
-        )
-    name, operator, value = parts
-    dtype = schema[_known(name, schema, table)]
-    allowed = operators_of(dtype)
-    if operator not in allowed:
-        raise QueryError(
-            f"cannot read the condition {text!r}: {name!r} goes with {', '.join(allowed)}{_or_near(operator, allowed)}"
-        )
-    column, present = pl.col(name), _not_nan(name, dtype)
-    if operator == "is_null":
-        return present.is_null() if _value(value, pl.Boolean(), text) else present.is_not_null()
-    if operator == "contains":
-        if isinstance(dtype, pl.List):
-            return column.list.contains(value)
-        return column.str.contains(value, literal=True)
-    # To polars NaN is above all numbers. The column is compared as it stands, so that files can be skipped.
-    met = (
-        column.is_in([_value(part, dtype, text) for part in _several(value, text)])
-        if operator == "in"
-        else _COMPARE[operator](column, pl.lit(_value(value, dtype, text), dtype))
-    )
-    return met & column.is_not_nan() if dtype.is_float() else met
-
-
-def _several(text: str, condition: str) -> list[str]:
-    values = text.split(",")
-    if len(values) > MAX_VALUES:
-        raise QueryError(f"cannot read the condition {condition[:60]!r}...: {MAX_VALUES} values at most")
-    return values
-
-
-def _value(text: str, dtype: pl.DataType, condition: str) -> Any:
-    """A value as it is written in a condition."""
-    wanted, read = next((wanted, read) for is_kind, wanted, read in _READERS if is_kind(dtype))
-    try:
-        return read(text)
-    except (ValueError, OverflowError):
-        shown = condition if len(condition) < 200 else f"{condition[:200]}..."
-        raise QueryError(f"cannot read the condition {shown!r}: expected {wanted}") from None
-
-
-def _integer(text: str) -> int:
-    value = int(text) if re.fullmatch(r"[+-]?[0-9]{1,19}", text) else None
-    if value is None or not -(2**63) <= value < 2**63:
-        raise ValueError
-    return value
-
-
-def _number(text: str) -> float:
-    value = float(text) if re.fullmatch(r"[+-]?([0-9.]+(e[+-]?[0-9]+)?|inf)", text, re.IGNORECASE) else None
-    if value is None:
-        raise ValueError
-    return value
-
-
-def _truth(text: str) -> bool:
-    if text not in ("true", "false"):
-        raise ValueError
-    return text == "true"
-
-
-def _moment(text: str) -> datetime:
-    moment = datetime.fromisoformat(text)
-    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-_READERS: Sequence[tuple[Callable[[pl.DataType], bool], str, Callable[[str], Any]]] = (
-    (lambda dtype: dtype.is_integer(), "a whole number", _integer),
-    (lambda dtype: dtype.is_float(), "a number", _number),
-    (lambda dtype: dtype == pl.Boolean, "true or false", _truth),
-    (lambda dtype: dtype.is_temporal(), "a moment such as 2026-01-31 or 2026-01-31T12:00:00+00:00", _moment),
-    (lambda dtype: True, "text", str),
-)
-
-
-def _known(name: str, schema: Mapping[str, pl.DataType], table: str) -> str:
-    if name not in schema:
-        shown = name if len(name) < 80 else f"{name[:80]}..."
-        hint = _or_near(name, schema) or f"; there are {', '.join(schema)}"
-        raise QueryError(f"table {table!r} has no column {shown!r}{hint}")
-    return name
-
-
-def _or_near(name: str, known: Collection[str]) -> str:
-    hint = did_you_mean(name, known, "")
-    return f"; {hint}" if hint else ""
-
-
 # --- places in the order ----------------------------------------------------------------------------------------------
 
 
 def _sorted(rows: pl.LazyFrame, order: Sequence[_Order]) -> pl.LazyFrame:
     return rows.sort([each.value for each in order], descending=[each.descending for each in order], nulls_last=True)
-
-
-def _not_nan(name: str, dtype: pl.DataType) -> pl.Expr:
-    return pl.col(name).fill_nan(None) if dtype.is_float() else pl.col(name)
 
 
 def _after(order: Sequence[_Order], position: Sequence[Any]) -> pl.Expr:
@@ -374,7 +319,7 @@ def _read(value: Any, dtype: pl.DataType) -> Any:
     if dtype.is_temporal():
         return datetime.fromisoformat(value)
     if dtype.is_integer():
-        return _integer(str(value))
+        return whole_number(str(value))
     if type(value) is not (bool if dtype == pl.Boolean else str):
         raise TypeError
     return value

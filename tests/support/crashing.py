@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from services.errors import StoreError
-from services.store import commits, store, tables
+from services.store import commits, tables
+from services.store import writer as writer_module
 from services.store.objects import Storage
 from tests.support import factories
 
@@ -32,8 +33,8 @@ def start(target: Callable, *args: object) -> multiprocessing.Process:
 
 def write_forever(location: str, acknowledged: Path, batch: int) -> None:
     """Put runs of seeds 0, 1, … and note the seed of each when it is stored."""
-    store.BATCH = batch
-    with acknowledged.open("a", buffering=1) as note, store.writing(location) as writer:
+    writer_module.BATCH = batch
+    with acknowledged.open("a", buffering=1) as note, writer_module.writing(location) as writer:
         for seed in range(1_000_000):
             if writer.put(factories.record(factories.request(seed))):
                 note.write(f"{seed}\n")
@@ -42,8 +43,8 @@ def write_forever(location: str, acknowledged: Path, batch: int) -> None:
 def write_shared(location: str, environment: Mapping[str, str], seeds: Iterable[int], order: int, batch: int) -> None:
     """Put runs of these seeds in an order of one's own, in small batches, while others write the same."""
     os.environ.update(environment)
-    store.BATCH, commits.COMPACT_EVERY = batch, 7
-    with store.writing(location) as writer:
+    writer_module.BATCH, commits.COMPACT_EVERY = batch, 7
+    with writer_module.writing(location) as writer:
         for seed in np.random.default_rng(order).permutation(list(seeds)):
             request = factories.request(int(seed))
             if seed % 5 == 0:  # some fail first
@@ -67,7 +68,7 @@ def write_until_change(location: str, acknowledged: Path, fatal_change: int) -> 
         setattr(Storage, name, dying(getattr(Storage, name)))
     for module in (commits, tables):
         module.write_deltalake = dying(module.write_deltalake)
-    with acknowledged.open("a", buffering=1) as note, store.writing(location) as writer:
+    with acknowledged.open("a", buffering=1) as note, writer_module.writing(location) as writer:
         writer.save_checkpoint(factories.request().run_key, {"draws": np.zeros(3)})
         writer.put(factories.record(factories.request()))
         note.write("stored")
@@ -77,7 +78,7 @@ def write_large_under_limit(location: str, said: Path, limit_bytes: int) -> None
     """Put small runs and then a large one, where no file may grow beyond the limit. Note what the store says."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes))
     try:
-        with store.writing(location) as writer:
+        with writer_module.writing(location) as writer:
             for seed in range(2):
                 writer.put(factories.record(factories.request(seed)))
             writer.put(factories.record(large := factories.request(2), factories.result(large, n_rows=100_000)))
@@ -89,7 +90,7 @@ def write_as_nobody(location: str, said: Path) -> None:
     """Open a store for writing as a user who may not. Note what the store says."""
     os.setuid(65534)
     try:
-        with store.writing(location):
+        with writer_module.writing(location):
             pass
     except StoreError as error:
         said.write_text(str(error))

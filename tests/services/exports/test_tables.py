@@ -8,7 +8,7 @@ from polars.testing import assert_frame_equal
 
 from services.errors import ServiceError
 from services.exports.tables import export_tables
-from services.store.results import CONTEXT
+from services.store.queries import CONTEXT
 from services.store.schemas import SCHEMAS
 from services.store.store import Store
 from services.store.writer import writing

@@ -14,7 +14,8 @@ from polars.testing import assert_frame_equal
 
 from models.spec.settings import SCHEMA_VERSION
 from services.errors import StoreError
-from services.store import bundles, commits, integrity, store
+from services.store import bundles, commits, integrity
+from services.store import writer as writer_module
 from services.store.archive import object_name
 from services.store.location import exists
 from services.store.objects import Storage
@@ -74,8 +75,8 @@ def test_a_store_may_be_in_a_folder_of_an_odd_name(tmp_path: Path, name: str) ->
 def test_a_full_batch_is_committed_without_being_asked_and_in_one_commit(
     location: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store, "BATCH", 3)
-    monkeypatch.setattr(store, "BATCH_SECONDS", float("inf"))
+    monkeypatch.setattr(writer_module, "BATCH", 3)
+    monkeypatch.setattr(writer_module, "BATCH_SECONDS", float("inf"))
     with writing(location) as writer:
         for seed in range(3):
             assert Store(location).scan("runs").collect().is_empty()
@@ -85,7 +86,7 @@ def test_a_full_batch_is_committed_without_being_asked_and_in_one_commit(
 
 
 def test_runs_that_wait_are_committed_after_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "BATCH_SECONDS", 0.0)
+    monkeypatch.setattr(writer_module, "BATCH_SECONDS", 0.0)
     with writing(tmp_path) as writer:
         writer.put(factories.record(factories.request()))
         assert len(Store(tmp_path).scan("runs").collect()) == 1
@@ -149,7 +150,7 @@ def test_a_commit_that_broke_off_between_tables_is_completed_without_doubling(
 
 def test_many_commits_are_compacted_and_nothing_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(commits, "COMPACT_EVERY", 5)
-    monkeypatch.setattr(store, "BATCH", 1)
+    monkeypatch.setattr(writer_module, "BATCH", 1)
     records = [factories.record(factories.request(seed)) for seed in range(7)]
     put_all(tmp_path, records)
     assert len(DeltaTable(Storage(tmp_path).table("runs")[0]).file_uris()) < 5
@@ -160,7 +161,7 @@ def test_a_writer_whose_clock_is_wrong_leaves_the_log_and_the_files_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(commits, "COMPACT_EVERY", 5)
-    monkeypatch.setattr(store, "BATCH", 1)
+    monkeypatch.setattr(writer_module, "BATCH", 1)
     monkeypatch.setattr(Storage, "clock", lambda self: datetime.now(UTC) - timedelta(days=40))
     put_all(tmp_path, [factories.record(factories.request(seed)) for seed in range(12)])
     found = set(Storage(tmp_path).names("tables/runs/_delta_log"))
@@ -175,7 +176,7 @@ def test_a_writer_that_waited_for_long_goes_on_where_the_log_is_by_then(
     with writing(tmp_path) as waiting:
         waiting.put(records[0])
         waiting.commit()
-        monkeypatch.setattr(store, "BATCH", 1)
+        monkeypatch.setattr(writer_module, "BATCH", 1)
         put_all(tmp_path, records[1:13])
         for version in range(10):  # another cleaned up what is before the checkpoint
             for table in RUN_TABLES:
