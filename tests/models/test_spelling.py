@@ -5,7 +5,11 @@ KNOWN = ["learner", "dataset", "split", "seed", "status"]
 
 def test_the_nearest_comes_first():
     assert did_you_mean("sed", KNOWN, "") == "did you mean 'seed'?"
-    assert did_you_mean("stat", ["start", "stat_1", "state"], "") == "did you mean 'state' or 'start' or 'stat_1'?"
+    assert did_you_mean("stat", ["start", "states", "state"], "") == "did you mean 'state' or 'start' or 'states'?"
+
+
+def test_what_is_much_less_near_than_the_nearest_is_left_out():
+    assert did_you_mean("Europe/Pariss", ["Europe/Warsaw", "Europe/Paris"], "") == "did you mean 'Europe/Paris'?"
 
 
 def test_what_is_near_nothing_is_told_what_there_is():

@@ -82,7 +82,7 @@ def test_answers_are_sorted_with_missing_values_last_and_cut(store: Store) -> No
         ({"where": ["lerner=a"]}, "table 'runs' has no column 'lerner'; did you mean 'learner'"),
         ({"select": ["sed"]}, "did you mean 'seed'"),
         ({"sort": ["-lerner"]}, "did you mean 'learner'"),
-        ({"where": ["learner"]}, "cannot read the condition 'learner': write a column"),
+        ({"where": ["learner"]}, "cannot read the condition 'learner': write column:operator:value"),
         ({"where": ["seed=one"]}, "expected a whole number"),
         ({"where": ["wall_seconds<fast"]}, "expected a number"),
         ({"where": ["git_dirty=perhaps"]}, "expected true or false"),

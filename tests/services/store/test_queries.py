@@ -252,7 +252,7 @@ def test_a_sweep_has_the_rows_of_its_runs_whichever_sweep_fitted_them(store: Sto
         ({"where": ["learner"]}, "write column:operator:value"),
         ({"where": ["learner:is:a"]}, "'learner' goes with eq, ne"),
         ({"where": ["learner:contain:a"]}, "did you mean 'contains'"),
-        ({"where": ["warnings:eq:a"]}, "'warnings' goes with contains, is_null"),
+        ({"where": ["warnings:eq:a"]}, "'warnings' goes with contains, lacks, is_null"),
         ({"where": ["git_dirty:gt:true"]}, "'git_dirty' goes with eq, ne, in, is_null"),
         ({"where": ["seed:eq:one"]}, "expected a whole number"),
         ({"where": ["seed:eq:1_0"]}, "expected a whole number"),
