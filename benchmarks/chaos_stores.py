@@ -8,8 +8,8 @@ import numpy as np
 import polars as pl
 import polars.selectors as cs
 
+from services.integrity import check
 from services.store.bundles import Bundle
-from services.store.integrity import check
 from services.store.schemas import SCHEMAS
 from services.store.store import Store
 

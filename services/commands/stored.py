@@ -14,7 +14,7 @@ from services.rendering.formatting import printable
 from services.settings import settings
 
 if TYPE_CHECKING:
-    from services.store.integrity import Problem
+    from services.integrity import Problem
 
 SHOWN = 10
 
@@ -75,7 +75,7 @@ def check(store: StoreOption = None, as_json: JsonFlag = False) -> None:
     Every bundle, measurement and sweep is read and held against its checksum, and every row of the tables against the
     bundle or measurement that it is from, to the last bit.
     """
-    from services.store import integrity
+    from services import integrity
     from services.store.store import Store
 
     opened = Store(store or settings().store)

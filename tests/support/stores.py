@@ -6,10 +6,10 @@ from pathlib import Path
 import polars as pl
 from polars.testing import assert_frame_equal
 
+from services.integrity import check
 from services.store import bundles
 from services.store.archive import names
 from services.store.bundles import Record, manifest_of
-from services.store.integrity import check
 from services.store.objects import Storage
 from services.store.schemas import OWNERS, RUN_TABLES, SCHEMAS
 from services.store.store import Store

@@ -13,8 +13,9 @@ from deltalake import DeltaTable
 from polars.testing import assert_frame_equal
 
 from models.spec.settings import SCHEMA_VERSION
+from services import integrity
 from services.errors import StoreError
-from services.store import bundles, commits, integrity
+from services.store import bundles, commits
 from services.store import writer as writer_module
 from services.store.archive import object_name
 from services.store.location import exists

@@ -10,9 +10,9 @@ import polars as pl
 import pytest
 from deltalake import write_deltalake
 
+from services.integrity import NEXT_COMMAND, REBUILD, START_OVER, check
 from services.store import bundles, commits, tables
 from services.store.archive import DamagedError, object_name, pack_arrays
-from services.store.integrity import NEXT_COMMAND, REBUILD, START_OVER, check
 from services.store.objects import LEFTOVER_SECONDS, Storage
 from services.store.rows import join, rows_of_result
 from services.store.schemas import SCHEMAS
