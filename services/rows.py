@@ -10,7 +10,7 @@ from models.result import Connected, Diagnostic, Measure, MeasuredProfile, Metri
 from models.spec import canonical_json
 from services.bundles import REPLACEABLE, Bundle, Manifest
 from services.measurements import MeasurementRecord
-from services.schemas import MEASUREMENT_TABLES, RUN_TABLES, SCHEMAS, SETTINGS
+from services.schemas import SCHEMAS, SETTINGS
 
 Rows = Mapping[str, pl.DataFrame]
 
@@ -189,7 +189,6 @@ def split(joined: pl.DataFrame) -> dict[str, pl.DataFrame]:
 
 
 def stacked(rows: Iterable[Rows]) -> dict[str, pl.DataFrame]:
-    """The rows of many runs and measurements, by table."""
+    """The rows of many runs, measurements and comparisons, by table."""
     rows = list(rows)
-    names = dict.fromkeys((*RUN_TABLES, *MEASUREMENT_TABLES))
-    return {t: pl.concat(r[t] for r in rows if t in r) for t in names if any(t in r for r in rows)}
+    return {t: pl.concat(r[t] for r in rows if t in r) for t in SCHEMAS if any(t in r for r in rows)}

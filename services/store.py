@@ -4,15 +4,16 @@
     ledger/        of schedules, on a local path; it may be there before anything is stored
     bundles/       one archive per run, written first
     measurements/  one archive for each time that a stored run was measured, likewise
+    comparisons/   one archive for each compared pair of learners, likewise
     tables/        Delta tables, appended to in batches after
     sweeps/        what each sweep asked for, and its runs
     checkpoints/   of runs that are not finished
-    damaged/       bundles and measurements set aside because they are not as they were written
+    damaged/       archives set aside because they are not as they were written
 
 A run is stored as soon as its bundle is there, and who put the bundle appends its rows. Whatever a killed writer left
 half-done, the next one mends when it opens the store: leftovers are removed, and rows of bundles that the tables lack
 are appended. Bundles that a loss of power harmed before their commit are set aside, and their runs are fitted again.
-So with measurements.
+So with measurements and comparisons.
 """
 
 import difflib
@@ -28,14 +29,14 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from services import bundles, measurements, mending, opening, sweep_files, tables
+from services import bundles, measurements, mending, opening, pairs, sweep_files, tables
 from services.archive import DamagedError, names, object_name, pack_arrays, unpack_arrays
 from services.bundles import REPLACEABLE, Bundle, Manifest, Record, manifest_of
 from services.commits import Committer
 from services.errors import NotStoredError
 from services.measurements import MeasurementRecord
 from services.rows import Rows, join, rows_of_measurement, rows_of_result, run_rows, stacked
-from services.schemas import INDICES, MEASUREMENT_TABLES, RUN_TABLES
+from services.schemas import MEASUREMENT_TABLES, RUN_TABLES
 from services.storage import Storage
 
 BATCH = 100
@@ -164,8 +165,8 @@ class Writer(Store):
     """One of the processes that write. Made by `writing`; one thread may use it.
 
     Attributes:
-        set_aside: names of damaged bundles and measurements that this writer moved to `damaged/`; their runs will be
-            fitted, or measured, again.
+        set_aside: names of damaged bundles, measurements and comparisons that this writer moved to `damaged/`; their
+            runs will be fitted, measured or compared again.
     """
 
     def __init__(self, location: str | Path, *, rebuilding: bool = False) -> None:
@@ -269,13 +270,15 @@ class Writer(Store):
         Raises:
             StoreError: the store cannot be written to.
         """
-        self._committer.append_missing({"comparisons": rows})
+        known = tables.collect(self.storage, "comparisons", ["comparison_key"])
+        if len(unknown := rows.join(known, on="comparison_key", how="anti", maintain_order="left")):
+            self._committer.append_missing({"comparisons": pairs.write(self.storage, unknown)})
 
     def rebuild(self) -> int:
         """Make the tables again from bundles and measurements, and set damaged ones aside.
 
-        The table `comparisons` is left alone where it can be read. Returns the number of runs that are in the tables
-        again.
+        Rows of `comparisons` without an archive, of earlier versions, are kept where they can be read. Returns the
+        number of runs that are in the tables again.
 
         Raises:
             StoreError: the store cannot be written to, or a bundle is of another version.
@@ -284,7 +287,8 @@ class Writer(Store):
         tables.mend(self.storage)
         self._committer = Committer(self.storage)
         # The indices first: what they lack is appended by the next writer.
-        self._committer.clear(dict.fromkeys((*INDICES, *RUN_TABLES, *MEASUREMENT_TABLES)))
+        self._committer.delete_all("comparisons", names(self.storage, pairs.FOLDER))
+        self._committer.clear(dict.fromkeys(("runs", "measurements", *RUN_TABLES, *MEASUREMENT_TABLES)))
         return self._reconcile()
 
     def save_checkpoint(self, run_key: str, arrays: Mapping[str, np.ndarray]) -> None:
@@ -314,8 +318,8 @@ class Writer(Store):
             self._checkpoints.remove(run_key)
 
     def _reconcile(self) -> int:
-        """Append the rows of what `runs` and `measurements` lack. Returns the number of runs, less those set aside."""
-        stored = {folder: names(self.storage, folder) for folder in (bundles.FOLDER, measurements.FOLDER)}
+        """Append the rows of what the indices lack. Returns the number of runs, less those set aside."""
+        stored = {folder: names(self.storage, folder) for folder in mending.INDEX_OF}
         runs = stored[bundles.FOLDER]
         self._failures = Counter(name.partition(".")[0] for name in runs if "." in name)
         for run_key in self._checkpoints & runs:
