@@ -10,9 +10,10 @@ import numpy as np
 import polars as pl
 
 from models.dataset import DataError, Dataset, listed
+from models.record import shortened
 from models.spec import Task
 from models.tasks import randomise_labels
-from services.confinement import permitted
+from services.confinement import LONGEST, permitted
 from services.ingest.openml import check_key, open_openml
 from services.ingest.readers import SUFFIXES, read_columns, read_frame, read_npz
 from services.ingest.reading import UNSTATED, Reading
@@ -110,6 +111,8 @@ def file_of(name: str) -> Path | None:
     if colon and head == "random-labels":
         return file_of(rest)
     if is_synthetic(name) or name in named_sources():
+        return None
+    if len(name) > LONGEST:
         return None
     path = Path(name)
     is_path = os.path.exists(name) or path.suffix.lower() in SUFFIXES or os.sep in name  # noqa: PTH110 - takes any text
@@ -227,4 +230,4 @@ def _unknown(name: str, known: list[str]) -> str:
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(map(repr, near))}" if near else f"known are {listed(known, len(known))}"
     more = "" if os.environ.get(DATA_FOLDER) else f" ({DATA_FOLDER} is not set: it names a folder of further ones)"
-    return f"no data set {name!r}: {hint}{more}; a file goes by its path, a set of OpenML by openml:ID"
+    return f"no data set {shortened(name)!r}: {hint}{more}; a file goes by its path, a set of OpenML by openml:ID"

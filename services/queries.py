@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal, NamedTuple, get_args
 import polars as pl
 from pydantic import Field
 
+from models.record import shortened
 from models.spec import Settings, digest
 from services import tables
 from services.errors import QueryError
@@ -208,15 +209,16 @@ def _condition(text: str, schema: Mapping[str, pl.DataType], table: str) -> pl.E
     parts = text.split(":", 2)
     if len(parts) < 3:
         raise QueryError(
-            f"cannot read the condition {text!r}: write column:operator:value, as in learner:eq:mlp-sgd; the operators "
-            f"are {', '.join(get_args(Operator))}"
+            f"cannot read the condition {shortened(text)!r}: write column:operator:value, as in learner:eq:mlp-sgd; "
+            f"the operators are {', '.join(get_args(Operator))}"
         )
     name, operator, value = parts
     dtype = schema[_known(name, schema, table)]
     allowed = operators_of(dtype)
     if operator not in allowed:
         raise QueryError(
-            f"cannot read the condition {text!r}: {name!r} goes with {', '.join(allowed)}{_or_near(operator, allowed)}"
+            f"cannot read the condition {shortened(text)!r}: {name!r} goes with "
+            f"{', '.join(allowed)}{_or_near(operator, allowed)}"
         )
     column, present = pl.col(name), _not_nan(name, dtype)
     if operator == "is_null":

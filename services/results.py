@@ -12,6 +12,7 @@ import polars as pl
 from rich.console import Console
 from rich.table import Table
 
+from models.record import shortened
 from models.result import Status
 from services import tables
 from services.errors import QueryError
@@ -117,20 +118,22 @@ def _predicate(condition: str, schema: Mapping[str, pl.DataType], table: str) ->
     parts = _CONDITION.fullmatch(condition)
     if parts is None:
         raise QueryError(
-            f"cannot read the condition {condition!r}: write a column, one of {' '.join(_OPERATORS)}, and a value, as "
-            "in learner=mlp-sgd or 'value>0.9'"
+            f"cannot read the condition {shortened(condition)!r}: write a column, one of {' '.join(_OPERATORS)}, and a "
+            "value, as in learner=mlp-sgd or 'value>0.9'"
         )
     name, sign, text = parts["column"], parts["operator"], parts["value"]
     dtype = schema[_known(name, schema, table)]
     column, compare = pl.col(name), _OPERATORS[sign]
     if text == "null":
         if sign not in ("=", "!="):
-            raise QueryError(f"cannot read the condition {condition!r}: null goes with = and != only")
+            raise QueryError(f"cannot read the condition {shortened(condition)!r}: null goes with = and != only")
         return column.is_null() if sign == "=" else column.is_not_null()
     value = _value(text, dtype.inner if isinstance(dtype, pl.List) else dtype, condition)  # pyright: ignore[reportArgumentType] - a type, not a class
     if isinstance(dtype, pl.List):
         if sign not in ("=", "!="):
-            raise QueryError(f"cannot read the condition {condition!r}: {name} is a list; use = or != with an entry")
+            raise QueryError(
+                f"cannot read the condition {shortened(condition)!r}: {name} is a list; use = or != with an entry"
+            )
         found = column.list.contains(value)
         return found if sign == "=" else ~found
     met = compare(column, pl.lit(value, dtype))
@@ -155,13 +158,15 @@ def _value(text: str, dtype: pl.DataType, condition: str) -> Any:
             else "true or false" if dtype == pl.Boolean
             else "a date such as 2026-01-31 (UTC)"
         )  # fmt: skip
-        raise QueryError(f"cannot read the condition {condition!r}: expected {wanted}, got {text!r}") from None
+        raise QueryError(
+            f"cannot read the condition {shortened(condition)!r}: expected {wanted}, got {shortened(text)!r}"
+        ) from None
     return text
 
 
 def _known(name: str, schema: Iterable[str], table: str) -> str:
     if name not in (names := list(schema)):
-        raise QueryError(f"table {table!r} has no column {name!r}: {_hint(name, names)}")
+        raise QueryError(f"table {table!r} has no column {shortened(name)!r}: {_hint(name, names)}")
     return name
 
 
