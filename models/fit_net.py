@@ -84,7 +84,7 @@ def _point(run: Run, state: State) -> RunResult:
     if (log_scale := noise.floored_log_scale(model, theta, run.split.validation)) is not None:
         warnings = (noise.warning(float(model.extra(theta)[0]), log_scale),)
         theta = theta.at[model.n_weights].set(log_scale)
-    return point_result(run, theta, curves, warnings)
+    return point_result(run, theta, curves, warnings, _no_estimate(run))
 
 
 def curves_of(curves: Array | np.ndarray, epochs: int) -> dict[str, np.ndarray]:

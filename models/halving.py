@@ -17,6 +17,7 @@ from typing import Annotated, NamedTuple
 import numpy as np
 from pydantic import ConfigDict, Field
 
+from models.record import MOST
 from models.result import RunRequest, RunResult, Seconds
 from models.spec import Count, Optimise, Settings, canonical_json
 
@@ -26,7 +27,7 @@ class Halving(Settings):
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
-    reduction: Annotated[int, Field(ge=2)] = 3
+    reduction: Annotated[int, Field(ge=2, le=MOST)] = 3
     """At each rung one configuration in this many goes on, rounded up; the next rung is this many times as far."""
     min_epochs: Count = 5
     """Epochs that every configuration gets before the first decision."""

@@ -20,7 +20,7 @@ LEAST_SHARE = 0.5  # of the scale of unseen residuals; an honest fit's is about 
 
 
 def unseen_log_scale(model: Model, theta: Array, part: Part) -> float:
-    """Log of the scale of a part's residuals about 0, on the standardised target."""
+    """Log of the scale of a part's residuals about 0, on the standardised target; finite where all are met exactly."""
     assert model.family.null is not None
     residuals = part.y - np.asarray(model.predict(theta, jnp.asarray(part.x, theta.dtype)), float)[:, 0]
     return float(model.family.null(np.concatenate([residuals, -residuals]))[1][0])

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.model_selection import train_test_split
 
-from models.dataset import DataError, Dataset, Part, Partition, Split, listed
+from models.dataset import LARGEST_COUNT, DataError, Dataset, Part, Partition, Split, listed
 from models.extrapolation import far_rows
 
 PARTS = ("train", "validation", "test")
@@ -37,9 +37,11 @@ def prepare(dataset: Dataset, partition: Partition) -> Split:
     table that are constant in the whole dataset are left out. What formulas see besides is in `Part`.
 
     Raises:
-        DataError: parts too small to train or to score on, a class that cannot be stratified, one class only in a
-            part, a target that is constant in the training part, nothing left to learn from.
+        DataError: a count beyond `LARGEST_COUNT`, parts too small to train or to score on, a class that cannot be
+            stratified, one class only in a part, a target that is constant in the training part, nothing left to learn
+            from.
     """
+    _check_counts(dataset)
     rows = _parts(dataset, partition)
     where = f"split {partition.index} of {dataset.name!r}"
     location, scale = _target_scale(dataset, rows[0], where)
@@ -73,6 +75,15 @@ def prepare(dataset: Dataset, partition: Partition) -> Split:
 
 
 # --- rows -------------------------------------------------------------------------------------------------------------
+
+
+def _check_counts(dataset: Dataset) -> None:
+    if dataset.task == "count" and np.max(dataset.target) > LARGEST_COUNT:
+        row = int(np.argmax(dataset.target))
+        raise DataError(
+            f"the count of row {row + 1} of {dataset.name!r} is {int(dataset.target[row]):,}, and counts are at most "
+            f"{LARGEST_COUNT:,}: state the task 'real', or count in thousands"
+        )
 
 
 def _parts(dataset: Dataset, partition: Partition) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -9,6 +9,7 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 MOST_FAULTS = 20  # of a spec that are told
 MOST = 10**9  # of anything that is counted
+MOST_POINTS = 10**4  # of a grid, along each of its axes
 _LONGEST = 80  # characters of what was written that are told
 
 Count = Annotated[int, Field(ge=1, le=MOST)]

@@ -14,6 +14,7 @@ from models.geometry.frobenius import Frobenius, frobenius_norm
 from models.geometry.layerwise import Matrix, has_exact_hessian
 from models.geometry.products import Hessian, Restricted
 from models.geometry.trace import Trace, estimate_trace, exact_trace
+from models.record import MOST
 from models.spec import Count, Positive, Settings
 
 
@@ -24,7 +25,7 @@ class Precision(Settings):
     """
 
     relative_error: Positive = 0.02
-    max_products: Annotated[int, Field(ge=50)] = 200
+    max_products: Annotated[int, Field(ge=50, le=MOST)] = 200
 
 
 class Probes(Settings):

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from models.geometry.ascent import Rise, largest_rise
 from models.geometry.definition import Estimate, NotApplicableError, Point
+from models.record import MOST
 from models.spec import Count, Positive, Settings
 
 _DISCRETE = ("categorical", "bernoulli", "poisson", "negative-binomial")
@@ -28,7 +29,7 @@ class Keskar(Settings):
 
     epsilon: Positive = 1e-3
     subspace: Count | None = None
-    draws: Annotated[int, Field(ge=2)] = 5
+    draws: Annotated[int, Field(ge=2, le=MOST)] = 5
     steps: Count = 200
     restarts: Count = 40
     tolerance: Positive = 1e-5

@@ -22,6 +22,7 @@ from pydantic import Field
 from models.geometry.alignment import align
 from models.geometry.definition import NotApplicableError
 from models.geometry.landscape import Landscape
+from models.record import MOST, MOST_POINTS
 from models.result import MeasureStatus
 from models.spec import Positive, Settings
 
@@ -45,8 +46,8 @@ class Paths(Settings):
         learning_rate: Adam's first, in units of the root mean square difference of the ends' entries.
     """
 
-    points: Annotated[int, Field(ge=3)] = 25
-    bezier_steps: Annotated[int, Field(ge=0)] = 200
+    points: Annotated[int, Field(ge=3, le=MOST_POINTS)] = 25
+    bezier_steps: Annotated[int, Field(ge=0, le=MOST)] = 200
     learning_rate: Positive = 0.05
 
 

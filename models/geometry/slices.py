@@ -26,9 +26,10 @@ from pydantic import Field
 from models.geometry.definition import Definition, NotApplicableError, Point, Profile
 from models.geometry.symmetries import hidden_layers, permute
 from models.posterior import Model
+from models.record import MOST_POINTS
 from models.spec import Positive, Settings
 
-GridPoints = Annotated[int, Field(ge=2)]
+GridPoints = Annotated[int, Field(ge=2, le=MOST_POINTS)]
 
 
 class Slice(Settings):

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from models.dataset import DataError, listed
+from models.dataset import LARGEST_COUNT, DataError, listed
 from models.spec import Task
 from services.ingest.columns import Column, check_finite, rows_text, said, typed
 from services.ingest.marks import sentinel_note
@@ -103,6 +103,8 @@ def _infer(column: Column, values: pl.Series) -> tuple[Task, str]:
         return "count", f"the target holds whole numbers from 0 up, {distinct} different ones in {n} rows, {how}"
     if few:
         return "classes", f"the target holds whole numbers, only {distinct} different ones in {n} rows"
+    if values.max() > LARGEST_COUNT:  # pyright: ignore[reportOperatorIssue]
+        return "real", f"the target holds whole numbers beyond {LARGEST_COUNT:,}, the largest count"
     if values.min() >= 0:  # pyright: ignore[reportOperatorIssue]
         return "count", f"the target holds whole numbers from 0 up, {distinct} different ones in {n} rows"
     return "real", f"the target holds whole numbers, {distinct} different ones, some negative"
