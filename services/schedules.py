@@ -1,7 +1,6 @@
 """Schedules: what is to be run, when, and what a person does with them. What fires them is `services.scheduler`."""
 
 import difflib
-import hashlib
 import re
 from datetime import datetime, timedelta
 from itertools import islice
@@ -14,7 +13,7 @@ from models.spec import Settings, canonical_json
 from services.cron import cron
 from services.errors import ScheduleError
 from services.ledger import Ledger, insert_new
-from services.ledger_tables import Clock, definitions, occurrences, schedules
+from services.ledger_tables import Clock, definitions, digest_of, occurrences, schedules
 from services.sweeps import NAME, NAME_WORDS, Sweep
 
 Overlap = Literal["skip", "queue", "replace"]
@@ -207,7 +206,7 @@ def schedule_of(row: Row[Any]) -> Schedule:
 
 def _put_definition(connection: Connection, schedule: Schedule) -> str:
     row = {"sweep": schedule.sweep, "options": canonical_json(schedule.options)}
-    digest = hashlib.sha256("\n".join(row.values()).encode()).hexdigest()[:32]
+    digest = digest_of(**row)
     insert_new(connection, definitions, [{"digest": digest, **row}])
     return digest
 

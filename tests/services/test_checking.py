@@ -16,7 +16,7 @@ from services import bundles, commits, ledger_file, pairs, tables
 from services.archive import DamagedError, object_name, pack_arrays
 from services.checking import NEW_LEDGER, NEXT_COMMAND, NO_SEAL, REBUILD, SAID_ANEW, START_OVER, check
 from services.ledger import Ledger, insert_new
-from services.ledger_tables import definitions
+from services.ledger_tables import definitions, digest_of
 from services.rows import join, rows_of_result
 from services.rung_losses import RungLosses
 from services.schemas import SCHEMAS
@@ -245,12 +245,15 @@ def test_a_damaged_ledger_is_found(storage: Storage) -> None:
     path = ledger_file.path_in(storage.location)
     ledger = Ledger(f"sqlite:///{path}")
     with ledger.transaction() as connection:
-        insert_new(
-            connection, definitions, [{"digest": f"{i}", "sweep": "x" * 900, "options": "{}"} for i in range(50)]
-        )
+        kept = [{"sweep": f"{i:900}", "options": "{}"} for i in range(50)]
+        insert_new(connection, definitions, [{"digest": digest_of(**row), **row} for row in kept])
     ledger.close()
     assert check(storage) == []
     data = path.read_bytes()
+    assert b" 49" in data
+    path.write_bytes(data.replace(b" 49", b" 48"))  # a digit of what is to run
+    (problem,) = check(storage)
+    assert problem.name.endswith("is not as it was written")
     path.write_bytes(data[: len(data) // 2])
     (problem,) = check(storage)
     assert (problem.kind, problem.remedy) == ("ledger damaged", NEW_LEDGER)
