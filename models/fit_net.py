@@ -9,6 +9,7 @@ from jaxtyping import Array
 
 from models import noise, propriety
 from models.assemble import diverged, point_result
+from models.digits import format_number
 from models.inference import lbfgs
 from models.inference.optimise import CURVES, Data, Rates, State, Trainer, trainer
 from models.inference.state import from_arrays, to_arrays
@@ -114,8 +115,8 @@ def _fit_convex(run: Run) -> RunResult:
     if not bool(jnp.all(jnp.isfinite(found.theta))):
         return diverged(run, model.n_parameters, "the loss was no longer finite: state a narrower prior", curves)
     if not bool(found.converged):
-        size = float(found.gradient_norm)
-        warnings += (f"L-BFGS stopped after {steps} steps with gradient norm {size:.1e}: not at the optimum",)
+        size = format_number(float(found.gradient_norm), 2)
+        warnings += (f"L-BFGS stopped after {steps} steps with gradient norm {size}: not at the optimum",)
     return point_result(run, found.theta, curves, warnings, _no_estimate(run))
 
 

@@ -17,6 +17,7 @@ from typing import Annotated, NamedTuple
 import numpy as np
 from pydantic import ConfigDict, Field
 
+from models.digits import format_short
 from models.record import MOST
 from models.result import RunRequest, RunResult, Seconds
 from models.spec import Count, Optimise, Settings, canonical_json
@@ -125,7 +126,8 @@ def decide(losses: Mapping[str, Sequence[float]], halving: Halving) -> frozenset
 
 def reason(loss: float, rung: int, epochs: int, n_kept: int, n: int) -> str:
     """Why a configuration of this mean loss was stopped at a rung where `n_kept` of `n` went on."""
-    said = f"{loss:.4g} on average," if math.isfinite(loss) else "which was not finite in all of its runs,"
+    mean = f"{format_short(loss, 4)} on average,"
+    said = mean if math.isfinite(loss) else "which was not finite in all of its runs,"
     return (
         f"stopped at epoch {rung} of {epochs}: its configuration's validation loss, {said} was not among the best "
         f"{n_kept} of {n}"

@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.model_selection import train_test_split
 
 from models.dataset import LARGEST_COUNT, DataError, Dataset, Part, Partition, Split, listed
+from models.digits import format_short
 from models.extrapolation import far_rows
 
 PARTS = ("train", "validation", "test")
@@ -158,8 +159,8 @@ def _target_scale(dataset: Dataset, train: np.ndarray, where: str) -> tuple[floa
     y = dataset.target[train]
     if dataset.task != "classes" and y.min() == y.max():
         raise DataError(
-            f"{where}: the target {dataset.target_name!r} is {y[0]:g} in all {len(y)} training rows, "
-            f"so there is nothing to learn: use more rows or another target"
+            f"{where}: the target {dataset.target_name!r} is {format_short(float(y[0]))} in all {len(y)} training "
+            "rows, so there is nothing to learn: use more rows or another target"
         )
     return (float(y.mean()), float(_sd(y))) if dataset.task == "real" else (0.0, 1.0)
 

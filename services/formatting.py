@@ -1,18 +1,37 @@
 """Numbers, times and sizes as people read them; numbers and estimates by `models.digits`, as in sentences."""
 
-from models.digits import MISSING, format_ess, format_estimate, format_number, format_r_hat
+from models.digits import (
+    MISSING,
+    MOST,
+    PLAIN_BELOW,
+    PLAIN_FROM,
+    format_beside,
+    format_ess,
+    format_estimate,
+    format_number,
+    format_r_hat,
+    format_short,
+    format_signed,
+)
 
 __all__ = [
     "METRIC_WORDS",
     "MISSING",
+    "MOST",
+    "PLAIN_BELOW",
+    "PLAIN_FROM",
+    "format_beside",
     "format_bytes",
     "format_ess",
     "format_estimate",
+    "format_hours",
     "format_number",
     "format_p_value",
     "format_probability",
     "format_r_hat",
     "format_seconds",
+    "format_short",
+    "format_signed",
     "printable",
 ]
 
@@ -29,6 +48,11 @@ def format_seconds(seconds: float | None) -> str:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d}"
+
+
+def format_hours(hours: float) -> str:
+    """Two decimals below a hundred, as much computing is counted in."""
+    return f"{hours:.2f}" if hours < 99.995 else format_number(round(hours), MOST)
 
 
 def format_bytes(count: float) -> str:

@@ -19,7 +19,7 @@ from markupsafe import Markup
 
 from services.document import Estimate
 from services.files import written_aside
-from services.formatting import MISSING, format_estimate, format_number, format_probability
+from services.formatting import MISSING, format_estimate, format_number, format_probability, format_short
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -59,7 +59,13 @@ def environment(filters: Mapping[str, Any], *folders: Path) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"estimate": estimate, "number": number, "probability": format_probability, **filters}
+    made.filters |= {
+        "estimate": estimate,
+        "number": number,
+        "short": short,
+        "probability": format_probability,
+        **filters,
+    }
     return made
 
 
@@ -97,6 +103,11 @@ def _csp_hash(script: str) -> Markup:
 def number(value: float | None, digits: int = 3) -> str:
     """`digits` significant digits, with a minus sign."""
     return minus(format_number(value, digits))
+
+
+def short(value: float | None) -> str:
+    """A number without trailing zeros, with a minus sign."""
+    return minus(format_short(value))
 
 
 def estimate(found: Estimate | None) -> Markup:

@@ -11,7 +11,7 @@ from rich.text import Text
 from cluster.executor import Lost
 from models.events import START, Event
 from models.events import Progress as ProgressEvent
-from services.formatting import format_seconds, printable
+from services.formatting import format_hours, format_seconds, printable
 from services.tally import Tally, is_early
 
 PLAIN_INTERVAL = 5.0
@@ -125,7 +125,7 @@ class ProgressView:
         told.append(_diverged(sum(tally.divergences.values())))
         for hours, what in ((tally.cost.cpu_hours, "CPU"), (tally.cost.gpu_hours, "GPU")):
             if hours >= 0.01:
-                told.append(f", {hours:.2f} {what}-hours")
+                told.append(f", {format_hours(hours)} {what}-hours")
         return "".join(told)
 
     def _print_line(self) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 
 from models.dataset import LARGEST_COUNT, DataError, listed
+from models.digits import format_short
 from models.spec import Task
 from services.ingest.columns import Column, check_finite, rows_text, said, typed
 from services.ingest.marks import sentinel_note
@@ -146,7 +147,8 @@ def _check_possible(task: Task, column: Column, values: pl.Series) -> None:
     if task == "count" and not (counts := (values >= 0) & _whole(values)).all():
         example = values.filter(~counts)[0]
         raise DataError(
-            f"target {column.name!r} holds {example:g}, which is no count (whole, from 0 up): use task real or classes"
+            f"target {column.name!r} holds {format_short(example)}, which is no count (whole, from 0 up): use task "
+            "real or classes"
         )
 
 
