@@ -77,6 +77,11 @@ def settings_text(settings: Mapping[str, Any]) -> str:
     return json.dumps(dict(settings), sort_keys=True)
 
 
+def comparable(value: Any) -> Any:
+    """A setting's value that can be told from others: lists and mappings as JSON."""
+    return json.dumps(value) if isinstance(value, list | dict) else value
+
+
 def _profile(owner: tuple[str, ...], profile: MeasuredProfile) -> pl.DataFrame:
     values = {
         **dict(zip(("run_key", "measurement"), owner, strict=True)),

@@ -9,8 +9,8 @@ from services import bundles, page
 from services.api.context import Context
 from services.bundles import Bundle
 from services.charts import finished
+from services.geometry.barriers import barrier_matrices
 from services.geometry.loss_figures import barrier_chart
-from services.geometry.summary import barrier_matrices
 from services.rows import split
 from services.run_figures import run_evidence, run_figures
 from services.store import Store
