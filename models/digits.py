@@ -5,6 +5,8 @@ import math
 MISSING = "–"
 MOST = 5
 """Digits that a value is given at most."""
+PLAIN_FROM, PLAIN_BELOW = 1e-4, 1e6
+"""Between which sizes numbers are without powers of ten."""
 _ROUNDING = 1e-12  # a relative error that is float64's alone, as of the mean of equal values
 
 
@@ -18,6 +20,12 @@ def format_number(value: float | None, digits: int = 3) -> str:
         return f"{value}"
     exponent = _exponent(value, digits)
     return _fixed(value, digits - 1 - exponent) if _plain(exponent) else _scientific(value, digits)
+
+
+def format_short(value: float | None, digits: int = MOST) -> str:
+    """As `format_number`, without trailing zeros: for values that may be exact, such as a person's own."""
+    mantissa, e, power = format_number(value, digits).partition("e")
+    return (mantissa.rstrip("0").rstrip(".") if "." in mantissa else mantissa) + e + power
 
 
 def format_estimate(value: float | None, standard_error: float | None) -> tuple[str, str]:
@@ -56,6 +64,27 @@ def above(value: float, limit: float, decimals: int = 3) -> str:
     return f"{value:.{decimals}f}"
 
 
+def format_signed(value: float | None) -> str:
+    """A correlation with its sign: two decimals, or as many more as it takes to see on which side of 0 it is."""
+    if value is None or math.isnan(value):
+        return MISSING
+    decimals = 2
+    while decimals < MOST and value != 0 == round(value, decimals):
+        decimals += 1
+    if value != 0 == round(value, decimals):
+        return ("+" if value > 0 else "") + _scientific(value, 1)
+    return f"{value:+.{decimals}f}"
+
+
+def format_beside(value: float | None, limit: float, digits: int = 3) -> str:
+    """As `format_number`, with as many digits more as it takes to see on which side of a limit it is."""
+    if value is None or not math.isfinite(value) or value == limit:
+        return format_number(value, digits)
+    while digits < 15 and format_number(value, digits) == format_number(limit, digits):
+        digits += 1
+    return format_number(value, digits)
+
+
 def format_r_hat(value: float | None) -> str:
     """Three decimals, or as many as it takes to see that it is above the limit of 1.01."""
     return MISSING if value is None else above(value, 1.01)
@@ -67,7 +96,7 @@ def format_ess(value: float | None) -> str:
 
 
 def _plain(exponent: int) -> bool:
-    return -4 <= exponent < 6
+    return PLAIN_FROM <= 10.0**exponent < PLAIN_BELOW
 
 
 def _exponent(value: float, digits: int) -> int:

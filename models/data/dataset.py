@@ -10,6 +10,9 @@ import numpy as np
 
 from models.spec.settings import Settings, Share, Task
 
+LARGEST_COUNT = 2**31 - 1
+"""Counts are integers of 32 bits on their way to a likelihood."""
+
 
 class DataError(ValueError):
     """Data that cannot be used as asked: the message names the file, column or value, and the remedy."""

@@ -13,6 +13,18 @@ BEYOND = 10.0
 """And times as far from it as any training row, so that columns with long tails are not accused."""
 MOST = 3
 
+_FAR = "row {row} ({cell}) is {distance} standard deviations from the training rows: is it a glitch?"
+_TOLD = re.compile(
+    "(?P<said>"
+    + re.escape(_FAR)
+    .replace(r"\{row\}", r"(?P<row>[0-9]{1,18})")
+    .replace(r"\{cell\}", ".*? = [0-9,.e+-]+")
+    .replace(r"\{distance\}", "[0-9,.e+-]+")
+    .replace(":", ")(?::", 1)
+    + ")",
+    re.DOTALL,
+)
+
 
 def far_rows(dataset: Dataset, train: np.ndarray, test: np.ndarray) -> tuple[str, ...]:
     """One sentence for each test row with a number further from training than `FAR` and `BEYOND`, the furthest first.
@@ -39,8 +51,11 @@ def far_rows(dataset: Dataset, train: np.ndarray, test: np.ndarray) -> tuple[str
     by_row = distance[np.arange(len(test)), furthest]
     found = [i for i in np.argsort(-by_row, kind="stable") if by_row[i] > FAR]
     told = [
-        f"row {test[i] + 1} ({dataset.names[furthest[i]]} = {_value(float(asked[i, furthest[i]]))}) is "
-        f"{format_number(float(by_row[i]), 2)} standard deviations from the training rows: is it a glitch?"
+        _FAR.format(
+            row=test[i] + 1,
+            cell=f"{dataset.names[furthest[i]]} = {_value(float(asked[i, furthest[i]]))}",
+            distance=format_number(float(by_row[i]), 2),
+        )
         for i in found[:MOST]
     ]
     if len(found) > MOST:
@@ -49,9 +64,13 @@ def far_rows(dataset: Dataset, train: np.ndarray, test: np.ndarray) -> tuple[str
 
 
 def told_of(text: str) -> tuple[int, str] | None:
-    """The number of the row, from 0, that a sentence of `far_rows` is about, and what it says; None of other texts."""
-    found = re.match(r"row (\d+) \(.* standard deviations from the training rows", text)
-    return None if found is None else (int(found[1]) - 1, found[0])
+    """The number of the row, from 0, that a sentence of `far_rows` is about, and what it says; None of other texts.
+
+    Stored runs have no column for it, and a new one would be no store of this version: their warnings are all there is.
+    So whole sentences alone are taken, of the words that write them, whatever a column is called.
+    """
+    found = _TOLD.fullmatch(text)
+    return None if found is None else (int(found["row"]) - 1, found["said"])
 
 
 def _value(value: float) -> str:

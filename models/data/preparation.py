@@ -8,8 +8,9 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.model_selection import train_test_split
 
-from models.data.dataset import DataError, Dataset, Part, Partition, Split, listed
+from models.data.dataset import LARGEST_COUNT, DataError, Dataset, Part, Partition, Split, listed
 from models.data.extrapolation import far_rows
+from models.digits import format_short
 
 PARTS = ("train", "validation", "test")
 
@@ -37,9 +38,11 @@ def prepare(dataset: Dataset, partition: Partition) -> Split:
     table that are constant in the whole dataset are left out. What formulas see besides is in `Part`.
 
     Raises:
-        DataError: parts too small to train or to score on, a class that cannot be stratified, one class only in a
-            part, a target that is constant in the training part, nothing left to learn from.
+        DataError: a count beyond `LARGEST_COUNT`, parts too small to train or to score on, a class that cannot be
+            stratified, one class only in a part, a target that is constant in the training part, nothing left to learn
+            from.
     """
+    _check_counts(dataset)
     rows = _parts(dataset, partition)
     where = f"split {partition.index} of {dataset.name!r}"
     location, scale = _target_scale(dataset, rows[0], where)
@@ -73,6 +76,15 @@ def prepare(dataset: Dataset, partition: Partition) -> Split:
 
 
 # --- rows -------------------------------------------------------------------------------------------------------------
+
+
+def _check_counts(dataset: Dataset) -> None:
+    if dataset.task == "count" and np.max(dataset.target) > LARGEST_COUNT:
+        row = int(np.argmax(dataset.target))
+        raise DataError(
+            f"the count of row {row + 1} of {dataset.name!r} is {int(dataset.target[row]):,}, and counts are at most "
+            f"{LARGEST_COUNT:,}: state the task 'real', or count in thousands"
+        )
 
 
 def _parts(dataset: Dataset, partition: Partition) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -147,8 +159,8 @@ def _target_scale(dataset: Dataset, train: np.ndarray, where: str) -> tuple[floa
     y = dataset.target[train]
     if dataset.task != "classes" and y.min() == y.max():
         raise DataError(
-            f"{where}: the target {dataset.target_name!r} is {y[0]:g} in all {len(y)} training rows, "
-            f"so there is nothing to learn: use more rows or another target"
+            f"{where}: the target {dataset.target_name!r} is {format_short(float(y[0]))} in all {len(y)} training "
+            "rows, so there is nothing to learn: use more rows or another target"
         )
     return (float(y.mean()), float(_sd(y))) if dataset.task == "real" else (0.0, 1.0)
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import numpy as np
 from scipy.signal import fftconvolve
-from scipy.stats import rankdata
+from scipy.stats import binom, rankdata
 
 from models.diagnostics.convergence import BLOCK, r_hat
 from models.diagnostics.draws import PosteriorDraws
@@ -14,9 +14,14 @@ MIN_DRAWS = 25
 DISAGREE = 1.1
 """R-hat above which two chains are said to disagree."""
 MIN_MOVES = 0.05
-"""A chain is stuck when in one of its halves a smaller share of iterations than this changes anything."""
+"""A chain is stuck when in one of its halves fewer iterations change anything than chance makes of this share."""
 MAX_REST = 0.05
-"""A chain is stuck, too, where it rests in one place for a larger share of its iterations, and for `MIN_DRAWS`."""
+"""A chain is stuck, too, where it rests in one place for a larger share of its iterations, for `MIN_DRAWS`, and for
+longer than its other moves explain."""
+STICKIER = 4.0
+"""Odds of a move on average over those in the place where a healthy chain moves least: Metropolis steps into the tails
+of a posterior are refused more often from its middle."""
+IMPROBABLE = 2e-3
 MAX_PEERS = 16
 ALIKE = 0.99
 """Correlation of the steps of two chains, at some lag, from which one is a copy of the other; or of a chain's own."""
@@ -30,7 +35,7 @@ def chain_faults(draws: PosteriorDraws) -> dict[str, int]:
     """How many chains of continuous variables are broken, by the way of being broken.
 
     chains_not_finite: hold values that are not finite.
-    chains_stuck: hardly move in one of their halves (`MIN_MOVES`), or rest for long (`MAX_REST`).
+    chains_stuck: hardly move in one of their halves (`MIN_MOVES`), or rest for longer than they should (`MAX_REST`).
     chains_repeating: go through the same few draws again and again.
     chains_duplicated: have the draws of another chain, to rounding, late, turned round, or in another order.
     """
@@ -88,7 +93,11 @@ def bfmi(energy: np.ndarray) -> np.ndarray:
 
 
 def _stuck(variables: list[np.ndarray]) -> bool:
-    """Of one chain's variables (draw, ...)."""
+    """Of one chain's variables (draw, ...).
+
+    With m moves in n iterations, of which the longest rest is r, p = m / (n - r) is the chain's own acceptance, and q
+    that of odds p / (1 - p) / `STICKIER`. Rests as long as r are improbable where m (1 - q)^(r - 1) < `IMPROBABLE`.
+    """
     n = len(variables[0])
     if n < MIN_DRAWS:
         return False
@@ -96,8 +105,13 @@ def _stuck(variables: list[np.ndarray]) -> bool:
     for values in variables:
         moved |= np.any((values[1:] != values[:-1]).reshape(n - 1, -1), axis=1)
     rests = np.diff(np.flatnonzero(np.concatenate([[True], moved, [True]])))
-    seldom = min(np.mean(moved[: n // 2]), np.mean(moved[-(n // 2) :])) < MIN_MOVES
-    return bool(seldom or np.max(rests) > max(MIN_DRAWS, MAX_REST * n))
+    longest, moves, half = int(np.max(rests)), int(np.sum(moved)), n // 2
+    if not moves:
+        return True
+    seldom = binom.cdf(min(np.sum(moved[:half]), np.sum(moved[-half:])), half, MIN_MOVES) < IMPROBABLE
+    odds = moves / max(n - longest - moves, 0.5) / STICKIER
+    expected = np.log(moves) - (longest - 1) * np.log1p(odds)
+    return bool(seldom or (longest > max(MIN_DRAWS, MAX_REST * n) and expected < np.log(IMPROBABLE)))
 
 
 def _paths(variables: Iterable[np.ndarray], finite: np.ndarray) -> np.ndarray | None:

@@ -17,9 +17,10 @@ from typing import Annotated, NamedTuple
 import numpy as np
 from pydantic import ConfigDict, Field
 
+from models.digits import format_short
 from models.runs.result import RunRequest, RunResult, Seconds
 from models.spec.inference import Optimise
-from models.spec.settings import Count, Settings, canonical_json
+from models.spec.settings import MOST, Count, Settings, canonical_json
 
 
 class Halving(Settings):
@@ -27,7 +28,7 @@ class Halving(Settings):
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
-    reduction: Annotated[int, Field(ge=2)] = 3
+    reduction: Annotated[int, Field(ge=2, le=MOST)] = 3
     """At each rung one configuration in this many goes on, rounded up; the next rung is this many times as far."""
     min_epochs: Count = 5
     """Epochs that every configuration gets before the first decision."""
@@ -125,7 +126,8 @@ def decide(losses: Mapping[str, Sequence[float]], halving: Halving) -> frozenset
 
 def reason(loss: float, rung: int, epochs: int, n_kept: int, n: int) -> str:
     """Why a configuration of this mean loss was stopped at a rung where `n_kept` of `n` went on."""
-    said = f"{loss:.4g} on average," if math.isfinite(loss) else "which was not finite in all of its runs,"
+    mean = f"{format_short(loss, 4)} on average,"
+    said = mean if math.isfinite(loss) else "which was not finite in all of its runs,"
     return (
         f"stopped at epoch {rung} of {epochs}: its configuration's validation loss, {said} was not among the best "
         f"{n_kept} of {n}"

@@ -14,13 +14,14 @@ import numpy as np
 from jaxtyping import Array
 
 from models.data.dataset import Part
+from models.digits import format_number
 from models.joint.model import Model
 
 LEAST_SHARE = 0.5  # of the scale of unseen residuals; an honest fit's is about 1
 
 
 def unseen_log_scale(model: Model, theta: Array, part: Part) -> float:
-    """Log of the scale of a part's residuals about 0, on the standardised target."""
+    """Log of the scale of a part's residuals about 0, on the standardised target; finite where all are met exactly."""
     assert model.family.null is not None
     residuals = part.y - np.asarray(model.predict(theta, jnp.asarray(part.x, theta.dtype)), float)[:, 0]
     return float(model.family.null(np.concatenate([residuals, -residuals]))[1][0])
@@ -36,7 +37,8 @@ def floored_log_scale(model: Model, theta: Array, validation: Part) -> float | N
 
 def warning(fitted: float, taken: float) -> str:
     """What is said where log sigma `taken` stands for the `fitted` one."""
+    told = [format_number(math.exp(log_sigma), 2) for log_sigma in (fitted, taken)]
     return (
-        f"it passes (nearly) through its training rows, so that its noise scale would be {math.exp(fitted):.2g} "
-        f"standard deviations of the target: {math.exp(taken):.2g}, that of the validation part, is taken instead"
+        f"it passes (nearly) through its training rows, so that its noise scale would be {told[0]} standard deviations "
+        f"of the target: {told[1]}, that of the validation part, is taken instead"
     )

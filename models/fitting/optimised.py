@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from models.digits import format_number
 from models.fitting import noise
 from models.fitting.summarise import diverged, point_result
 from models.inference import lbfgs
@@ -87,7 +88,7 @@ def _point(run: Run, state: State) -> RunResult:
     if (log_scale := noise.floored_log_scale(model, theta, run.split.validation)) is not None:
         warnings = (noise.warning(float(model.extra(theta)[0]), log_scale),)
         theta = theta.at[model.n_weights].set(log_scale)
-    return point_result(run, theta, curves, warnings)
+    return point_result(run, theta, curves, warnings, _no_estimate(run))
 
 
 def curves_of(curves: Array | np.ndarray, epochs: int) -> dict[str, np.ndarray]:
@@ -117,8 +118,8 @@ def _fit_convex(run: Run) -> RunResult:
     if not bool(jnp.all(jnp.isfinite(found.theta))):
         return diverged(run, model.n_parameters, "the loss was no longer finite: state a narrower prior", curves)
     if not bool(found.converged):
-        size = float(found.gradient_norm)
-        warnings += (f"L-BFGS stopped after {steps} steps with gradient norm {size:.1e}: not at the optimum",)
+        size = format_number(float(found.gradient_norm), 2)
+        warnings += (f"L-BFGS stopped after {steps} steps with gradient norm {size}: not at the optimum",)
     return point_result(run, found.theta, curves, warnings, _no_estimate(run))
 
 

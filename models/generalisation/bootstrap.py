@@ -32,6 +32,11 @@ class Interval(NamedTuple):
     reason: str | None = None
     corrected: float = np.nan
 
+    @property
+    def told(self) -> float:
+        """What every sentence, table and document says: `corrected`, and `value` where that is not to be had."""
+        return self.value if np.isnan(self.corrected) else self.corrected
+
 
 def missing(reason: str) -> Interval:
     """No value, and why."""
@@ -49,14 +54,15 @@ def cluster_interval(
     floor: float,
     bounds: tuple[float, float],
     seed: int,
-    corrected: float | None = None,
+    *,
+    corrected: float = np.nan,
+    between: tuple[float, float] | None = None,
 ) -> Interval:
-    """A statistic and its interval, c -+ t_{J-1} u, with splits as clusters, for runs on a split share its rows.
+    """A statistic and its interval, a - t_{J-1} u to b + t_{J-1} u, with splits as clusters, for runs on a split share
+    its rows.
 
-    c is `corrected`, or else the jackknife's J v - (J - 1) mean_j v_(j), with v_(j) the statistic without split j
-    (Quenouille 1956), which takes off the bias of order 1 / J that plug-in information has. u^2 is `variance`'s.
-    Percentiles of the bootstrap would be far too narrow for the handful of splits that there are. c and the interval
-    are cut at `bounds`.
+    u^2 is `variance`'s. Percentiles of the bootstrap would be far too narrow for the handful of splits that there are.
+    The corrected value and the interval are cut at `bounds`.
 
     Args:
         statistic: (R, J) multiplicities of the splits -> (R,); nan where a replicate has nothing to go by.
@@ -64,31 +70,31 @@ def cluster_interval(
         floor: variance of the statistic under independence.
         bounds: of the statistic.
         seed: of the bootstrap.
-        corrected: the statistic without its bias, where there is something better than the jackknife.
+        corrected: the statistic without its bias; nan where it has none, or that is not to be had.
+        between: a and b, where more than one correction of the bias is in question; None: both are the corrected value.
     """
     value = float(statistic(np.ones((1, n_splits)))[0])
-    if corrected is None and n_splits > 1:
-        without = statistic(1.0 - np.eye(n_splits))
-        corrected = value if np.isnan(without).any() else n_splits * value - (n_splits - 1) * float(np.mean(without))
-    centre = float(np.clip(value if corrected is None or np.isnan(corrected) else corrected, *bounds))
+    told = float(np.clip(value if np.isnan(corrected) else corrected, *bounds))
     if n_splits < MIN_SPLITS:
         reason = f"an interval needs at least {MIN_SPLITS} splits, here are {n_splits}"
-        return Interval(value, np.nan, np.nan, reason, centre)
+        return Interval(value, np.nan, np.nan, reason, told)
     replicates = statistic(resample(n_splits, seed))
     replicates = replicates[np.isfinite(replicates)]
     reach = stats.t.ppf(0.975, n_splits - 1) * np.sqrt(variance(replicates, n_splits, floor))
-    lower, upper = max(bounds[0], centre - reach), min(bounds[1], centre + reach)
-    return Interval(value, float(lower), float(upper), None, centre)
+    a, b = (told, told) if between is None else between
+    lower, upper = max(bounds[0], a - reach), min(bounds[1], b + reach)
+    return Interval(value, float(lower), float(upper), None, told)
 
 
-def variance(replicates: np.ndarray, n_splits: int, floor: float) -> float:
-    """That of a statistic: over a bootstrap of whole splits, times J / (J - 1), and at least a quarter of `floor`.
+def variance(replicates: np.ndarray, n_splits: int, floor: float, left: float = 1.0) -> float:
+    """That of a statistic: over a bootstrap of whole splits, times J / (J - 1), and at least `left` / 4 of `floor`.
 
-    `floor` is the variance under independence. Where no replicate differs it is all that is known, and counts in full:
-    a few splits that happen to agree are no certainty.
+    `floor` is the variance under independence, and `left` the share of it that the statistic's size leaves: that of tau
+    is at most 1 - tau^2 times what it may be at 0 (Daniels and Kendall 1947). Where no replicate differs the floor is
+    all that is known, and counts in full: a few splits that happen to agree are no certainty.
     """
     spread = float(np.var(replicates, ddof=1)) * n_splits / (n_splits - 1)
-    return max(spread, FLOOR * floor) if spread > 1e-12 else floor
+    return max(spread, FLOOR * left * floor) if spread > 1e-12 else floor
 
 
 def independence_variance(first: np.ndarray, second: np.ndarray, weights: np.ndarray, n_runs: int) -> float:

@@ -5,6 +5,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from scipy import stats
 
+from models.digits import format_signed
 from models.generalisation.bootstrap import MIN_SPLITS, resample, variance
 
 Larger = Literal["sharper", "flatter", "more complex", "simpler", "neither"]
@@ -37,10 +38,10 @@ def rank_correlation(
     Kendall (1938), stratified. Runs on different splits are not compared, for their gaps differ by the luck of the
     rows.
 
-    Interval: tau -+ t_{J-1} u, with u^2 from a bootstrap of whole splits (`bootstrap.variance`); the variance under
-    independence is 2 (2 m + 5) / (9 m (m - 1)) for m runs on a split. That splits overlap needs no allowance where gaps
-    are compared: see `bootstrap`. The runs' learners are taken as given: the answer is about these learners on this
-    dataset.
+    Interval: tau -+ t_{J-1} u, with u^2 from a bootstrap of whole splits (`bootstrap.variance`). The variance under
+    independence is 2 (2 m + 5) / (9 m (m - 1)) for m runs on a split, and its floor takes 1 - tau^2 of that. That
+    splits overlap needs no allowance where gaps are compared: see `bootstrap`. The runs' learners are taken as given:
+    the answer is about these learners on this dataset.
 
     Args:
         measure: (n,), nan where it did not converge; such runs are left out.
@@ -71,7 +72,7 @@ def rank_correlation(
 
     weights = resample(n_splits, seed)
     independent = np.sum(pairs**2 * 2 * (2 * runs + 5) / (9 * runs * (runs - 1))) / pairs.sum() ** 2
-    of_tau = variance(weights @ concordance / (weights @ pairs), n_splits, independent)
+    of_tau = variance(weights @ concordance / (weights @ pairs), n_splits, independent, 1 - tau**2)
     reach = float(stats.t.ppf(0.975, n_splits - 1) * np.sqrt(of_tau))
     return RankCorrelation(tau, max(-1.0, tau - reach), min(1.0, tau + reach), n_runs, n_splits)
 
@@ -102,8 +103,8 @@ def flatness_sentence(
             f"{_count(found.n_splits, 'split')}: use at least {MIN_SPLITS} splits with two runs or more on each."
         )
     evidence = (
-        f"Kendall's tau with {target} {found.tau:+.2f}, 95 % interval {found.lower:+.2f} to "
-        f"{found.upper:+.2f}, {found.n_runs} runs on {found.n_splits} splits"
+        f"Kendall's tau with {target} {format_signed(found.tau)}, 95 % interval {format_signed(found.lower)} to "
+        f"{format_signed(found.upper)}, {found.n_runs} runs on {found.n_splits} splits"
     )
     solutions = "Solutions of larger value" if larger == "neither" else f"{larger.capitalize()} solutions"
     if found.lower > 0:

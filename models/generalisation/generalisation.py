@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from models.digits import format_signed
 from models.generalisation.bootstrap import Interval
 from models.generalisation.correlation import Larger, RankCorrelation, flatness_sentence, rank_correlation
 from models.generalisation.granulated import granulated
@@ -113,37 +114,54 @@ def generalisation_sentence(words: str, found: Ranked, target: str = "the genera
     said = [flatness_sentence(words, found.tau, found.larger, target)]
     if not (found.tau.lower > 0 or found.tau.upper < 0):
         return said[0]
-    psi, direction = found.psi, np.sign(found.tau.tau)
-    if np.isfinite(psi.lower):
-        evidence = f"(granulated tau {psi.value:+.2f}, {psi.lower:+.2f} to {psi.upper:+.2f})"
-        if min(direction * psi.lower, direction * psi.upper) > 0:
-            said.append(f"It holds as well where one setting at a time is varied, on average {evidence}.")
-        elif max(direction * psi.lower, direction * psi.upper) < 0:
-            said.append(f"Where one setting at a time is varied, the opposite holds {evidence}: do not rely on it.")
-        else:
-            said.append(
-                f"It is not shown where one setting at a time is varied {evidence}: the settings may explain it."
-            )
-    if np.isfinite(found.information.value):
-        said.append(
-            f"Whatever two settings are known, it tells {_share(found.information)} of what is open about which of two "
-            f"is the larger."
-        )
-    if found.sign_error.environment is not None:
-        said.append(
-            f"{_worst(found.sign_error.worst)} it orders {_share(found.sign_error.worst)} of the pairs wrongly "
-            f"({found.sign_error.environment})."
-        )
+    direction = float(np.sign(found.tau.tau))
+    said += [_one_varied(found.psi, direction), _told(found.information), _worst(found, direction)]
     said.append("All this is said of these learners and settings alone.")
-    return " ".join(said)
+    return " ".join(filter(None, said))
 
 
-def _worst(found: Interval) -> str:
-    """A measure that holds on average and fails somewhere is not to be relied on there."""
-    return "At worst" if not found.corrected >= 0.5 else "But it does not hold everywhere: at worst"
+def _one_varied(psi: Interval, direction: float) -> str:
+    """Whether what tau shows, in its direction, holds where one setting alone differs."""
+    if not np.isfinite(psi.lower):
+        return ""
+    evidence = f"(granulated tau {format_signed(psi.told)}, {format_signed(psi.lower)} to {format_signed(psi.upper)})"
+    if _opposed(psi, direction):
+        return f"Where one setting at a time is varied, the opposite holds {evidence}: do not rely on it."
+    if _opposed(psi, -direction):
+        return f"It holds as well where one setting at a time is varied, on average {evidence}."
+    return f"It is not shown where one setting at a time is varied {evidence}: the settings may explain it."
+
+
+def _opposed(psi: Interval, direction: float) -> bool:
+    """Whether psi is shown to have the other sign."""
+    return max(direction * psi.lower, direction * psi.upper) < 0
+
+
+def _told(information: Interval) -> str:
+    if not np.isfinite(information.told):
+        return ""
+    return (
+        f"Whatever two settings are known, it tells {_share(information)} of what is open about which of two is the "
+        "larger."
+    )
+
+
+def _worst(found: Ranked, direction: float) -> str:
+    """The worst environment: a measure that holds on average and fails somewhere is not to be relied on there.
+
+    The sign error is against the direction that one expects of the measure. What goes the other way is told so, and of
+    what is not to be relied on at all nothing more is said.
+    """
+    error = found.sign_error
+    if error.environment is None or _opposed(found.psi, direction):
+        return ""
+    wrong = f"it orders {_share(error.worst)} of the pairs wrongly ({error.environment})."
+    if direction != (-1.0 if found.larger in FALLING else 1.0):
+        return f"This is against what is expected of it: held to that, at worst {wrong}"
+    return f"{'At worst' if error.worst.told < 0.5 else 'But it does not hold everywhere: at worst'} {wrong}"
 
 
 def _share(found: Interval) -> str:
     """The share without its bias, and its interval."""
-    about = f"about {found.corrected:.0%}"
+    about = f"about {found.told:.0%}"
     return about if np.isnan(found.lower) else f"{about} (95 % interval {found.lower:.0%} to {found.upper:.0%})"

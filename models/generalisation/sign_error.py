@@ -92,7 +92,7 @@ def robust_sign_error(runs: Runs, seed: int = 0, falling: bool = False) -> SignE
 
     corrected = _cross_fitted(wrong[present], weight[present], seed)
     return SignError(
-        cluster_interval(own_error, int(present.sum()), floor, (0.0, 1.0), seed, corrected),
+        cluster_interval(own_error, int(present.sum()), floor, (0.0, 1.0), seed, corrected=corrected),
         float(np.quantile(by_environment, 0.9)),
         float(by_environment.mean()),
         _in_words(runs, int(first[mine][0]), int(second[mine][0])),

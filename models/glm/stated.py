@@ -26,8 +26,8 @@ def checked(learner: Learner) -> tuple[Likelihood, Normal | Flat]:
     """The likelihood and the prior of a learner that a formula can have.
 
     Raises:
-        SpecError: softmax coding, which has no reference class; a flat prior on a negative binomial's dispersion, whose
-            posterior is improper (as alpha grows the likelihood tends to the Poisson one, which is not 0).
+        SpecError: softmax coding, which has no reference class; a negative binomial under a flat prior, which has a
+            posterior only where the data bound every coefficient.
     """
     likelihood, prior = learner.likelihood, learner.prior
     assert likelihood is not None, "resolve the learner first"
@@ -38,7 +38,8 @@ def checked(learner: Learner) -> tuple[Likelihood, Normal | Flat]:
         )
     if isinstance(likelihood, NegativeBinomial) and isinstance(prior, Flat):
         raise SpecError(
-            f"learner {learner.name!r}: a negative binomial under a flat prior has no proper posterior; "
+            f"learner {learner.name!r}: a negative binomial is fitted under a proper prior alone, for a flat "
+            f"one leaves a posterior only where the data bound every coefficient; "
             f"set prior.kind to 'normal'"
         )
     return likelihood, prior

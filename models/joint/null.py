@@ -27,8 +27,8 @@ def bernoulli(y: np.ndarray) -> Null:
 
 
 def gaussian(y: np.ndarray) -> Null:
-    """Mean and log sd."""
-    return np.array([np.mean(y)]), np.array([np.log(np.std(y))])
+    """Mean and log sd, which is at least what single precision tells from none."""
+    return np.array([np.mean(y)]), np.array([np.log(max(float(np.std(y)), _LEAST_SCALE))])
 
 
 def heteroscedastic_gaussian(y: np.ndarray) -> Null:
@@ -38,7 +38,7 @@ def heteroscedastic_gaussian(y: np.ndarray) -> Null:
 
 def student_t(y: np.ndarray, degrees: float) -> Null:
     """Location and log scale by expectation maximisation (Lange, Little and Taylor 1989)."""
-    location, square = float(np.median(y)), float(np.var(y))
+    location, square = float(np.median(y)), max(float(np.var(y)), _LEAST_SCALE**2)
     for _ in range(_STEPS):
         weights = (degrees + 1) / (degrees + (y - location) ** 2 / square)
         location = float(weights @ y / weights.sum())

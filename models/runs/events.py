@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from models.digits import format_short
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -55,6 +57,6 @@ class LateError(Exception):
 def late(seconds: float) -> str:
     """Why a run was ended that took longer than these seconds."""
     return (
-        f"it took more than {seconds / 3600:.3g} hours, the most that a run may take here, and was ended: ask for less "
-        "of it, or let BASIN_RUN_HOURS allow more"
+        f"it took more than {format_short(seconds / 3600)} hours, the most that a run may take here, and was ended: "
+        "ask for less of it, or let BASIN_RUN_HOURS allow more"
     )

@@ -12,6 +12,7 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 SCHEMA_VERSION = 4
 MOST_FAULTS = 20  # of a spec that are told
 MOST = 10**9  # of anything that is counted
+MOST_POINTS = 10**4  # of a grid, along each of its axes
 _LONGEST = 80  # characters of what was written that are told
 
 Task = Literal["classes", "real", "count"]

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from models.digits import MISSING
 from services.client import tabular
 from services.client.errors import BasinError
 from services.client.plots import chosen
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     import altair as alt
 
 _BOUNDED = ("tau", "psi", "information", "sign_error")
+_SIGNED = ("tau", "psi")
 _TABLE = {
     **dict.fromkeys(("dataset", "measure", "component", "settings", "larger", "invariance"), pl.String),
     **{f"{name}{end}": pl.Float64 for name in _BOUNDED for end in ("", "_lower", "_upper")},
@@ -81,7 +81,9 @@ class Ranking:
         document = self.document
         runs = f"{document.n_runs:,} finished run{'' if document.n_runs == 1 else 's'}"
         lines = [f"Geometry of {document.sweep}: {runs} on {', '.join(document.datasets)}"]
-        lines += [f"  {row.dataset}, {_named(row)}: tau {_said(row.tau)}" for row in self._rows()[: tabular.SHOWN]]
+        lines += [
+            f"  {row.dataset}, {_named(row)}: tau {_said('tau', row.tau)}" for row in self._rows()[: tabular.SHOWN]
+        ]
         lines.append(document.verdict)
         lines += [f"! {text}" for text in document.warnings]
         return "\n".join(map(printable, lines))
@@ -89,7 +91,7 @@ class Ranking:
     def _repr_html_(self) -> str:
         headings = ("dataset", "measure", "larger is", "tau", "psi", "information", "worst sign error", "runs")
         rows = [
-            (row.dataset, _named(row), row.larger, *(_said(getattr(row, name)) for name in _BOUNDED), row.n_runs)
+            (row.dataset, _named(row), row.larger, *(_said(name, getattr(row, name)) for name in _BOUNDED), row.n_runs)
             for row in self._rows()
         ]
         return (
@@ -115,8 +117,8 @@ def _named(row: Row) -> str:
     return row.measure + (f" [{row.component}]" if row.component else "") + (f" ({settings})" if settings else "")
 
 
-def _said(bounded: Bounded) -> str:
-    if bounded.value is None:
-        return MISSING
-    interval = "" if bounded.lower is None or bounded.upper is None else f" [{bounded.lower:.2f}, {bounded.upper:.2f}]"
-    return f"{bounded.told:.2f}{interval}"
+def _said(name: str, found: Bounded) -> str:
+    from services.geometry.words import bounded
+
+    value, interval = bounded(found, signed=name in _SIGNED)
+    return f"{value} [{interval.replace(' to ', ', ')}]" if interval else value

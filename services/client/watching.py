@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from services.client.backend import Backend, Stands
 from services.client.errors import BasinError
-from services.rendering.formatting import format_seconds, printable
+from services.rendering.formatting import format_hours, format_seconds, printable
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -79,8 +79,8 @@ def _progress(standing: "Standing", active: bool) -> list[str]:
         *(f"{n:,} {status}" for status, n in standing.ended.items() if n and status != "finished"),
         *([f"{standing.running:,} running"] if active and standing.running else []),
         *([f"about {format_seconds(standing.seconds_left)} left"] if active and standing.seconds_left else []),
-        f"{standing.cpu_hours:.2f} CPU-hours",
-        *([f"{standing.gpu_hours:.2f} GPU-hours"] if standing.gpu_hours else []),
+        f"{format_hours(standing.cpu_hours)} CPU-hours",
+        *([f"{format_hours(standing.gpu_hours)} GPU-hours"] if standing.gpu_hours else []),
     ]
 
 

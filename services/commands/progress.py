@@ -12,7 +12,7 @@ from cluster.work import Lost
 from models.runs.events import START, Event
 from models.runs.events import Progress as ProgressEvent
 from services.execution.tally import Tally, is_early
-from services.rendering.formatting import format_seconds, printable
+from services.rendering.formatting import format_hours, format_seconds, printable
 
 PLAIN_INTERVAL = 5.0
 _VISIBLE_RUNS = 8
@@ -125,7 +125,7 @@ class ProgressView:
         told.append(_diverged(sum(tally.divergences.values())))
         for hours, what in ((tally.cost.cpu_hours, "CPU"), (tally.cost.gpu_hours, "GPU")):
             if hours >= 0.01:
-                told.append(f", {hours:.2f} {what}-hours")
+                told.append(f", {format_hours(hours)} {what}-hours")
         return "".join(told)
 
     def _print_line(self) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from models.digits import format_number, format_short
 from services.commands.options import StoreOption, print_json
 from services.commands.workers import tell, workplace
 from services.errors import ServiceError
@@ -66,11 +67,11 @@ def _print(found: "Reproduced", console: Console) -> None:
     said = f"{run}: {again.status}, in {format_seconds(again.wall_seconds)}"
     console.print(said, highlight=False, markup=False, soft_wrap=True)
     for metric, value in _scores(found.again):
-        console.print(f"  test {metric} {value:.6g}", highlight=False, markup=False)
+        console.print(f"  test {metric} {format_short(value)}", highlight=False, markup=False)
     if not found.differences:
         console.print("every number is the same, to the bit", highlight=False)
     for each in found.differences:
-        size = "" if each.largest is None else f", by {each.largest:.3g} at most"
+        size = "" if each.largest is None else f", by {format_number(each.largest)} at most"
         rows = f"{each.rows:,} row{'' if each.rows == 1 else 's'}"
         tell(f"! {each.table}.{each.column} differs in {rows}{size}")
     if found.differences and stored.device != again.device:

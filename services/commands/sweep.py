@@ -18,7 +18,7 @@ from rich.text import Text
 from services.commands.geometry import take_measures
 from services.commands.options import AddressOption, GpusOption, StoreOption, WorkersOption, print_json
 from services.commands.workers import again, attend, check_idle_at_once, crew, store_of, tell, warn, workplace
-from services.rendering.formatting import format_bytes, format_seconds, printable
+from services.rendering.formatting import format_bytes, format_hours, format_seconds, printable
 from services.settings import settings
 from services.sweeps.definition import Sweep, parse_sweep, read_sweep
 
@@ -381,8 +381,8 @@ def _stands(now: "Standing") -> str:
         *(f"{n:,} {status}" for status, n in now.ended.items() if status != "finished"),
         *([f"{now.running:,} running"] if now.running and now.alive else []),
         *([f"about {format_seconds(now.seconds_left)} left"] if now.seconds_left and now.alive else []),
-        f"{now.cpu_hours:.2f} CPU-hours by that command",
-        *([f"{now.gpu_hours:.2f} GPU-hours"] if now.gpu_hours else []),
+        f"{format_hours(now.cpu_hours)} CPU-hours by that command",
+        *([f"{format_hours(now.gpu_hours)} GPU-hours"] if now.gpu_hours else []),
         *([] if now.alive else [f"{format_seconds(ago)} ago"]),
         *([now.reason] if now.reason else []),
     ]

@@ -16,7 +16,7 @@ from models.spec.settings import Task
 from services.comparison.document import Document
 from services.comparison.pairs import pair_chart, pair_frame
 from services.rendering.brushed import brushed_panels
-from services.rendering.charts import CELL, INK, PALETTE, colour, finished, inline, name_axis, panel, shape, tips
+from services.rendering.charts import CELL, INK, PALETTE, colour, finished, inline, name_axis, panel, shape, with_tips
 
 MAX_POINTS = 300
 
@@ -129,8 +129,8 @@ def score_chart(scores: pl.DataFrame, names: Sequence[str]) -> alt.TopLevelMixin
     base = alt.Chart(inline(frame)).encode(
         y=alt.Y("learner:N", sort=scores["learner"].to_list(), title=None, axis=name_axis()),
         color=colour(names, legend=False),
-        tooltip=tips("learner:N", "kind:N", "value:Q", "standard_error:Q", "splits:N"),
     )
+    base = with_tips(base, "learner:N", "kind:N", "value:Q", "standard_error:Q", "splits:N")
     x = partial(alt.X, title="test log score (nats per row)", scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=6))
     return alt.layer(
         base.mark_rule(strokeWidth=1.5).encode(x=x("at-2:Q"), x2="at+2:Q"),
@@ -158,8 +158,8 @@ def reliability_chart(frame: pl.DataFrame, names: Sequence[str], task: Task) -> 
     base = alt.Chart().encode(
         x=alt.X("predicted:Q", title=predicted, scale=unit, axis=alt.Axis(values=[0, 0.5, 1])),
         color=colour(names, legend=False),
-        tooltip=tips("learner:N", "predicted:Q", "observed:Q", "standard_error:Q", "n:Q"),
     )
+    base = with_tips(base, "learner:N", "predicted:Q", "observed:Q", "standard_error:Q", "n:Q")
     y = partial(alt.Y, title=observed, scale=unit, axis=alt.Axis(values=[0, 0.5, 1]))
     diagonal = (
         alt.Chart()
@@ -214,7 +214,7 @@ def loss_chart(frame: pl.DataFrame, names: Sequence[str]) -> alt.FacetChart:
         .transform_calculate(line="datum.run + datum.part")
         .mark_line(strokeWidth=1.5, opacity=0.8)
         .encode(
-            x=alt.X("step:Q", title="step", axis=alt.Axis(tickCount=4, format="~s")),
+            x=alt.X("step:Q", title="step", axis=alt.Axis(tickCount=4)),
             y=alt.Y("loss:Q", title="loss (nats per row)", scale=scale),
             color=colour(names, legend=False),
             strokeDash=alt.StrokeDash(
@@ -224,12 +224,12 @@ def loss_chart(frame: pl.DataFrame, names: Sequence[str]) -> alt.FacetChart:
                 legend=alt.Legend(symbolStrokeColor=INK, symbolStrokeWidth=1.5, symbolSize=300),
             ),
             detail="line:N",
-            tooltip=tips("learner:N", "run:N", "part:N", "step:Q", "loss:Q"),
         )
         .properties(width=CELL, height=140)
     )
     return (
-        chart.facet(panel("learner", frame), columns=4)
+        with_tips(chart, "learner:N", "run:N", "part:N", "step:Q", "loss:Q")
+        .facet(panel("learner", frame), columns=4)
         .resolve_scale(x="independent")
         .properties(
             title=alt.Title(
@@ -250,8 +250,8 @@ def rank_chart(frame: pl.DataFrame) -> alt.FacetChart:
         x=alt.X("low:Q", bin="binned", title="relative rank", axis=alt.Axis(values=[0, 0.5, 1])),
         x2="high:Q",
         y=alt.Y("count:Q", title="draws"),
-        tooltip=tips("learner:N", "quantity:N", "chain:Q", "count:Q", "expected:Q"),
     )
+    bars = with_tips(bars, "learner:N", "quantity:N", "chain:Q", "count:Q", "expected:Q")
     even = base.mark_rule(color=PALETTE[5], strokeWidth=1.5).encode(y="mean(expected):Q")
     return (
         alt.layer(bars, even, data=inline(frame))
@@ -278,12 +278,12 @@ def energy_chart(frame: pl.DataFrame) -> alt.FacetChart:
             y=alt.Y("density:Q", title="density"),
             color=alt.Color("kind:N", title=None, scale=kinds),
             strokeDash=alt.StrokeDash("kind:N", title=None, scale=dashes),
-            tooltip=tips("learner:N", "kind:N", "low:Q", "high:Q", "density:Q"),
         )
         .properties(width=CELL, height=140)
     )
     return (
-        chart.facet(panel("learner", frame), columns=4)
+        with_tips(chart, "learner:N", "kind:N", "low:Q", "high:Q", "density:Q")
+        .facet(panel("learner", frame), columns=4)
         .resolve_scale(x="independent", y="independent")
         .properties(
             title=alt.Title(

@@ -6,7 +6,7 @@ import altair as alt
 import polars as pl
 
 from services.comparison.document import Document
-from services.rendering.charts import INK, PALETTE, inline, tips
+from services.rendering.charts import INK, PALETTE, inline, with_tips
 from services.rendering.formatting import METRIC_WORDS
 
 SIGNS = {"better": "▲", "worse": "▼", "equivalent": "=", "not shown": ""}
@@ -35,8 +35,9 @@ def pair_chart(frame: pl.DataFrame, metric: str = "log_score") -> alt.TopLevelMi
     base = alt.Chart(inline(frame)).encode(
         x=alt.X("other:N", axis=alt.Axis(labelLimit=110, labelAngle=-45, orient="top", **plain), **order_of),
         y=alt.Y("learner:N", axis=alt.Axis(labelLimit=150, **plain), **order_of),
-        tooltip=tips("learner:N", "other:N", "difference:Q", "better:Q", "equivalent:Q", "worse:Q", "outcome:N"),
     )
+    told = ("learner:N", "other:N", "difference:Q", "better:Q", "equivalent:Q", "worse:Q", "outcome:N")
+    base = with_tips(base, *told)
     # Orange, grey, blue: told apart by every kind of sight, and the sign says it without colour.
     scale = alt.Scale(domain=[0, 0.5, 1], range=[PALETTE[1], "#9AA0A6", PALETTE[0]], interpolate="rgb")
     cells = (

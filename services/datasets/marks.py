@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 
 from models.data.dataset import listed
+from models.digits import format_short
 
 MISSING_MARKS = (
     "", "NA", "N/A", "n/a", "na", "N.A.", "n.a.", "nan", "NaN", "NAN", "-nan", "-NaN", "null", "Null", "NULL", "None",
@@ -66,9 +67,10 @@ def sentinel_note(name: str, values: np.ndarray) -> str | None:
     others = values[np.isfinite(values) & ~held]
     which = " and ".join(f"{mark:.15g}" for mark in marks)
     options = " ".join(f"--missing {mark:.15g}" for mark in marks)
+    least, most = (format_short(float(end), 4) for end in (others.min(), others.max()))
     return (
-        f"{name!r} holds {which} in {held.sum()} of {len(values)} rows, far from all others ({others.min():.4g} to "
-        f"{others.max():.4g}): is it a mark of missing values? ({options} says so)"
+        f"{name!r} holds {which} in {held.sum()} of {len(values)} rows, far from all others ({least} to {most}): "
+        f"is it a mark of missing values? ({options} says so)"
     )
 
 

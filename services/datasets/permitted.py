@@ -4,10 +4,14 @@ Where sweeps come from others, over the network say, BASIN_DATA_ROOTS names the 
 It guards against sweeps, which are data; who may submit jobs to a cluster may run any code there.
 """
 
+import os
 from pathlib import Path
 
 from models.spec.settings import SpecError
 from services.settings import settings
+
+LONGEST = 4096  # bytes of a path, as systems have it: to follow one of a hundred thousand folders takes seconds
+_TOLD = 1000
 
 
 def permitted(path: Path, what: str) -> Path:
@@ -29,14 +33,17 @@ def permitted(path: Path, what: str) -> Path:
             return brought
     roots = environment.data_roots
     if roots and not any(_within(path, root) for root in roots):
+        shown = str(path)[:_TOLD]
         raise SpecError(
-            f"{what}: {str(path)!r} may not be read, for it is not in {' or '.join(map(str, roots))}: put it there, or "
-            "let BASIN_DATA_ROOTS name its folder, too"
+            f"{what[:_TOLD]}: {shown!r} may not be read, for it is not in {' or '.join(map(str, roots))}: put it "
+            "there, or let BASIN_DATA_ROOTS name its folder, too"
         )
     return path
 
 
 def _within(path: Path, folder: Path) -> bool:
+    if len(os.fsencode(path)) > LONGEST:
+        return False
     try:
         return path.resolve().is_relative_to(folder.resolve())
     except (OSError, ValueError, RuntimeError):  # a name that no file can have, or a loop of links

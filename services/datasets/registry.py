@@ -10,10 +10,10 @@ import polars as pl
 
 from models.data.dataset import DataError, Dataset, listed
 from models.data.tasks import randomise_labels
-from models.spec.settings import Task
+from models.spec.settings import Task, shortened
 from models.spelling import did_you_mean
 from services.datasets.openml import check_key, open_openml
-from services.datasets.permitted import permitted
+from services.datasets.permitted import LONGEST, permitted
 from services.datasets.readers import SUFFIXES, read_columns, read_frame, read_npz
 from services.datasets.reading import UNSTATED, Reading
 from services.datasets.sources import (
@@ -110,6 +110,8 @@ def file_of(name: str) -> Path | None:
     if colon and head == "random-labels":
         return file_of(rest)
     if is_synthetic(name) or name in named_sources():
+        return None
+    if len(name) > LONGEST:
         return None
     path = Path(name)
     is_path = os.path.exists(name) or path.suffix.lower() in SUFFIXES or os.sep in name  # noqa: PTH110 - takes any text
@@ -226,4 +228,4 @@ def _axes(shape: tuple[int, ...]) -> tuple[str, ...]:
 def _unknown(name: str, known: list[str]) -> str:
     hint = did_you_mean(name, known, f"known are {listed(known, len(known))}")
     more = "" if os.environ.get(DATA_FOLDER) else f" ({DATA_FOLDER} is not set: it names a folder of further ones)"
-    return f"no data set {name!r}: {hint}{more}; a file goes by its path, a set of OpenML by openml:ID"
+    return f"no data set {shortened(name)!r}: {hint}{more}; a file goes by its path, a set of OpenML by openml:ID"

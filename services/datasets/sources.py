@@ -13,7 +13,7 @@ from sklearn import datasets as sklearn_datasets
 
 from models.data import tasks
 from models.data.dataset import DataError, Dataset, listed
-from models.spec.settings import Task
+from models.spec.settings import Task, shortened
 from services.datasets.readers import read_frame, read_idx, read_npz
 from services.datasets.table import from_array, from_table
 
@@ -193,7 +193,9 @@ def _arguments(kind: str, generator: Callable[..., tasks.SyntheticTask], text: s
     for item in filter(None, text.split(",")):
         key, _, value = item.partition("=")
         if key not in parameters:
-            raise DataError(f"{kind} has no parameter {key!r}: it has {listed(parameters, 10)}, as in {kind}:n=300")
+            raise DataError(
+                f"{kind} has no parameter {shortened(key)!r}: it has {listed(parameters, 10)}, as in {kind}:n=300"
+            )
         if key in arguments:
             raise DataError(f"{kind}:{text} has {key!r} twice: keep one of them")
         wanted = type(parameters[key].default)
@@ -201,7 +203,7 @@ def _arguments(kind: str, generator: Callable[..., tasks.SyntheticTask], text: s
             arguments[key] = wanted(value)
         except ValueError:
             raise DataError(
-                f"{kind}: {key} is {value!r}, expected {'a whole' if wanted is int else 'a'} number"
+                f"{kind}: {key} is {shortened(value)!r}, expected {'a whole' if wanted is int else 'a'} number"
             ) from None
     values = {key: parameter.default for key, parameter in parameters.items()} | arguments
     if values["seed"] < 0:

@@ -1,7 +1,5 @@
 """From a data frame, or from an array with a target, to a dataset."""
 
-import difflib
-
 import numpy as np
 import polars as pl
 
@@ -153,14 +151,10 @@ def _check_types(name: str, columns: list[str], reading: Reading) -> None:
 
 def absent_target(name: str, target: str, columns: list[str]) -> str:
     """What to say where the target is no column: the nearest names, or the column at a position."""
-    near = difflib.get_close_matches(target, columns, n=3, cutoff=0.5)
-    if near:
-        hint = f"did you mean {listed(near)}?"
-    elif target.lstrip("-").isdigit() and -len(columns) <= int(target) < len(columns):
-        hint = f"columns go by name, not by position; counted from 0, that one is {columns[int(target)]!r}"
-    else:
-        hint = f"its columns are {listed(columns, 10)}"
-    return f"{name!r} has no column {target!r} for a target: {hint}"
+    otherwise = f"its columns are {listed(columns, 10)}"
+    if target.lstrip("-").isdigit() and -len(columns) <= int(target) < len(columns):
+        otherwise = f"columns go by name, not by position; counted from 0, that one is {columns[int(target)]!r}"
+    return f"{name!r} has no column {target!r} for a target: {did_you_mean(target, columns, otherwise)}"
 
 
 def _array(column: Column, keep: np.ndarray) -> np.ndarray:

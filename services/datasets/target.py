@@ -5,7 +5,8 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from models.data.dataset import DataError, listed
+from models.data.dataset import LARGEST_COUNT, DataError, listed
+from models.digits import format_short
 from models.spec.settings import Task
 from services.datasets.columns import Column, check_finite, rows_text, said, typed
 from services.datasets.marks import sentinel_note
@@ -103,6 +104,8 @@ def _infer(column: Column, values: pl.Series) -> tuple[Task, str]:
         return "count", f"the target holds whole numbers from 0 up, {distinct} different ones in {n} rows, {how}"
     if few:
         return "classes", f"the target holds whole numbers, only {distinct} different ones in {n} rows"
+    if values.max() > LARGEST_COUNT:  # pyright: ignore[reportOperatorIssue]
+        return "real", f"the target holds whole numbers beyond {LARGEST_COUNT:,}, the largest count"
     if values.min() >= 0:  # pyright: ignore[reportOperatorIssue]
         return "count", f"the target holds whole numbers from 0 up, {distinct} different ones in {n} rows"
     return "real", f"the target holds whole numbers, {distinct} different ones, some negative"
@@ -144,7 +147,8 @@ def _check_possible(task: Task, column: Column, values: pl.Series) -> None:
     if task == "count" and not (counts := (values >= 0) & _whole(values)).all():
         example = values.filter(~counts)[0]
         raise DataError(
-            f"target {column.name!r} holds {example:g}, which is no count (whole, from 0 up): use task real or classes"
+            f"target {column.name!r} holds {format_short(example)}, which is no count (whole, from 0 up): use task "
+            "real or classes"
         )
 
 

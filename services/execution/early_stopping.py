@@ -4,10 +4,8 @@ Rungs and choices are `models.fitting.halving`'s. The losses at the rungs are ke
 that is killed, or a later command, comes to the same choices without training anything again.
 """
 
-import json
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 
 import polars as pl
@@ -22,7 +20,6 @@ from models.fitting.halving import (
     bracket_of,
     configuration_of,
     decide,
-    loss_at,
     mean_loss,
     reason,
     rungs,
@@ -32,6 +29,7 @@ from models.fitting.halving import (
 from models.fitting.rung import RungRequest, fit_to_rung
 from models.runs.events import Result
 from models.runs.result import RunRequest, failure
+from services.execution.rung_losses import RungLosses
 from services.execution.runner import OnEvent, execute, keep
 from services.store.store import Store
 from services.store.writer import Writer
@@ -165,51 +163,3 @@ def _to_rungs(items: Iterator[Item], rung_of: Mapping[str, int]) -> Iterator[Ite
 def _stopped_before(store: Store, run_keys: Iterable[str]) -> set[str]:
     runs = store.runs().filter(pl.col("status") == "stopped", pl.col("run_key").is_in(list(run_keys)))
     return set(store.collect(runs.select("run_key"))["run_key"])
-
-
-class RungLosses:
-    """The best validation loss of runs up to rungs, kept as one object of the store beside the sweep."""
-
-    def __init__(self, store: Store, sweep: str):
-        self._store = store
-        self._name = f"{sweep}.rungs.json"
-        self._losses: dict[str, dict[int, float]] = defaultdict(dict)
-        with suppress(FileNotFoundError):
-            for key, at in json.loads(store.storage.read("sweeps", self._name)).items():
-                self._losses[key] = {int(rung): float(loss) for rung, loss in at.items()}
-
-    def has(self, run_key: str, rung: int) -> bool:
-        """Whether it is known."""
-        return rung in self._losses[run_key]
-
-    def losses(self, requests: Iterable[RunRequest], rung: int) -> dict[str, float]:
-        """The losses of runs up to a rung, by run key."""
-        return {request.run_key: self._losses[request.run_key][rung] for request in requests}
-
-    def note(self, run_key: str, rung: int, loss: float) -> None:
-        """Take down a loss."""
-        self._losses[run_key][rung] = loss
-
-    def read_curves(self, rung_of: Mapping[str, int]) -> None:
-        """Take down the losses of stored runs, which ended, by their curves."""
-        wanted = [key for key, rung in rung_of.items() if not self.has(key, rung)]
-        if not wanted:
-            return
-        keys = pl.LazyFrame({"run_key": wanted})
-        curves = self._store.scan("curves").select("run_key", "step", "validation_loss")
-        statuses = self._store.runs().select("run_key", "status")
-        wanted_curves = curves.join(keys, on="run_key", how="semi").join(statuses, on="run_key")
-        rows = self._store.collect(wanted_curves.sort("run_key", "step"))
-        for (key,), curve in rows.partition_by("run_key", as_dict=True).items():
-            losses = {"validation_loss": curve["validation_loss"].to_numpy()}
-            diverged = curve["status"][0] == "diverged"
-            self.note(key, rung_of[key], loss_at(losses, rung_of[key], diverged=diverged))
-
-    def save(self) -> None:
-        """Keep what is known.
-
-        Raises:
-            StoreError: the store cannot be written to.
-        """
-        text = json.dumps({key: at for key, at in sorted(self._losses.items()) if at})
-        self._store.storage.replace("sweeps", self._name, text.encode())

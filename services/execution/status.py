@@ -21,10 +21,14 @@ from models.spec.settings import Settings
 from services.errors import ServiceError, StoreError
 from services.execution.interrupts import terminable
 from services.execution.tally import Tally
+from services.store.archive import DamagedError
+from services.store.sealed_json import seal, unseal
 from services.store.store import Store
 
 BEAT_SECONDS = 2.0
 SILENT_SECONDS = 60.0
+
+STATE = ".state.json"
 
 State = Literal["running", "finished", "stopped", "interrupted", "failed"]
 Doing = Literal["fitting", "measuring"]
@@ -97,11 +101,24 @@ class StoppedError(ServiceError):
 
 def read_standing(store: Store, name: str) -> Standing | None:
     """How a sweep stands, or stood last; None where that was never said, or cannot be read."""
-    text = _read(store, f"{name}.state.json")
+    data = _read(store, name + STATE)
     try:
-        return None if text is None else Standing.model_validate_json(text)
-    except ValidationError:
+        return None if data is None else parse_standing(data, name + STATE)[0]
+    except DamagedError:
         return None
+
+
+def parse_standing(data: bytes, where: str) -> tuple[Standing, bool]:
+    """What a process said of how a sweep stands, and whether it is sealed: that of earlier versions is not.
+
+    Raises:
+        DamagedError: it is not as it was written.
+    """
+    content, is_sealed = unseal(data, where)
+    try:
+        return Standing.model_validate(content), is_sealed
+    except ValidationError as error:
+        raise DamagedError(f"{where} is damaged: {error.errors()[0]['msg']}") from error
 
 
 def counts_by_learner(store: Store, members: pl.DataFrame) -> pl.DataFrame:
@@ -220,7 +237,7 @@ class _Attendant(threading.Thread):
             at=self._at,
             reason=reason,
         )
-        self._store.storage.replace("sweeps", f"{self._name}.state.json", standing.model_dump_json(indent=1).encode())
+        self._store.storage.replace("sweeps", self._name + STATE, seal(standing.model_dump(mode="json")))
 
 
 def _read(store: Store, name: str) -> bytes | None:

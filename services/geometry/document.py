@@ -53,16 +53,12 @@ class Bounded(Record):
     """A statistic with its 95 % interval over splits; where the bounds are null, `reason` says why."""
 
     value: Number
+    """Without the bias that a maximum, a minimum or information has: the centre of the interval."""
     lower: Number
     upper: Number
     reason: str | None = None
-    corrected: Number = None
-    """`value` without the bias that a maximum, a minimum or information has, as it is printed; null for tau."""
-
-    @property
-    def told(self) -> float | None:
-        """What tables print."""
-        return self.value if self.corrected is None else self.corrected
+    plug_in: Number = None
+    """The statistic as it stands, with that bias; null for tau, which has none."""
 
 
 class Ranking(Record):

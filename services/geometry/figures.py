@@ -9,6 +9,7 @@ from functools import partial
 import altair as alt
 import polars as pl
 
+from models.digits import format_signed
 from services.geometry.chart_data import GeometryEvidence
 from services.geometry.document import EffectiveCounts, GeometryDocument, MeasureSummary, Ranking
 from services.geometry.loss_figures import barrier_chart, density_chart, slice_chart, surface_chart
@@ -24,7 +25,7 @@ from services.rendering.charts import (
     log_where_positive,
     name_axis,
     panel_title,
-    tips,
+    with_tips,
 )
 from services.store.rows import settings_text
 
@@ -108,8 +109,8 @@ def ranking_chart(frame: pl.DataFrame) -> alt.TopLevelMixin:
         y=alt.Y("measure:N", sort=frame["measure"].unique(maintain_order=True).to_list(), title=None, axis=name_axis()),
         yOffset=alt.YOffset("criterion:N", sort=kinds),
         color=alt.Color("criterion:N", title=None, scale=alt.Scale(domain=kinds, range=list(PALETTE[:2]))),
-        tooltip=tips("measure:N", "larger is:N", "criterion:N", "value:Q", "lower:Q", "upper:Q"),
     )
+    base = with_tips(base, "measure:N", "larger is:N", "criterion:N", "value:Q", "lower:Q", "upper:Q")
     x = partial(alt.X, title="rank correlation with the gap", scale=alt.Scale(domain=[-1, 1]))
     shapes = alt.Scale(domain=kinds, range=["circle", "diamond"])
     return alt.layer(
@@ -133,7 +134,7 @@ def gap_frame(rankings: Sequence[Ranking], values: pl.DataFrame) -> pl.DataFrame
     """A row per run of each ranked measure, with its value (posteriors: the median over draws) and its gap."""
     told = twins_of(rankings)
     titles = [
-        (*_key(row), f"{named(row.measure, row.component, told(row))}\ntau {_minus(f'{row.tau.value:+.2f}')}")
+        (*_key(row), f"{named(row.measure, row.component, told(row))}\ntau {_minus(format_signed(row.tau.value))}")
         for row in rankings
     ]
     wanted = pl.DataFrame(titles, schema=dict.fromkeys((*KEY, "title"), pl.String), orient="row")
@@ -193,8 +194,8 @@ def effective_chart(frame: pl.DataFrame) -> alt.TopLevelMixin:
     base = alt.Chart(inline(frame)).encode(
         y=alt.Y("learner:N", title=None, axis=name_axis()),
         color=alt.Color("count:N", title=None, scale=scale),
-        tooltip=tips("learner:N", "kind:N", "count:N", "value:Q", "lower:Q", "upper:Q"),
     )
+    base = with_tips(base, "learner:N", "kind:N", "count:N", "value:Q", "lower:Q", "upper:Q")
     x = partial(alt.X, title="number of parameters", scale=alt.Scale(type="log", nice=False, padding=12))
     shapes = alt.Scale(domain=counts, range=["circle", "square", "triangle-up", "diamond"])
     return alt.layer(
@@ -245,8 +246,8 @@ def strip_chart(frame: pl.DataFrame, names: Sequence[str]) -> alt.ConcatChart:
             x=alt.X("value:Q", title=None, scale=log_where_positive(part["value"]), axis=alt.Axis(tickCount=4)),
             y=alt.Y("learner:N", title=None, sort=present, scale=alt.Scale(domain=present), axis=name_axis(110)),
             color=colour(names, legend=False),
-            tooltip=tips("learner:N", "run:N", "at:N", "draw:Q", "value:Q"),
         )
+        encoded = with_tips(encoded, "learner:N", "run:N", "at:N", "draw:Q", "value:Q")
         median = base.mark_tick(color=INK, thickness=2, size=22).encode(
             x=alt.X("median(value):Q", title=None), y=alt.Y("learner:N", title=None)
         )

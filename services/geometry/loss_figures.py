@@ -11,7 +11,17 @@ import polars as pl
 from contourpy import LineType, contour_generator
 
 from services.geometry.document import Barriers
-from services.rendering.charts import CELL, colour, inline, log_where_positive, panel, panel_title, tips
+from services.rendering.charts import (
+    CELL,
+    as_told,
+    colour,
+    inline,
+    log_where_positive,
+    numbers_legend,
+    panel,
+    panel_title,
+    with_tips,
+)
 
 CONTOURS = 8
 # What a density falls to some bandwidths away from an eigenvalue says nothing.
@@ -22,15 +32,15 @@ SOLUTIONS, TOLD = 48, 10
 
 def slice_chart(frame: pl.DataFrame, names: Sequence[str]) -> alt.TopLevelMixin:
     """The loss along a filter-normalised direction, a line per run."""
+    base = alt.Chart(inline(frame.drop("dataset", "measure", "y", "standard_error")))
     return (
-        alt.Chart(inline(frame.drop("dataset", "measure", "y", "standard_error")))
+        with_tips(base, "learner:N", "run:N", "x:Q", "value:Q")
         .mark_line(strokeWidth=1.5, opacity=0.8)
         .encode(
             x=alt.X("x:Q", title="distance along the direction, in filter norms", axis=alt.Axis(tickCount=9)),
             y=alt.Y("value:Q", title="training loss (nats per row)", scale=log_where_positive(frame["value"])),
             color=colour(names),
             detail="run:N",
-            tooltip=tips("learner:N", "run:N", "x:Q", "value:Q"),
         )
         .properties(
             width=560,
@@ -54,7 +64,7 @@ def surface_chart(frame: pl.DataFrame) -> alt.FacetChart:
     x = partial(alt.X, title="first direction", scale=scale, axis=ticks)
     y = partial(alt.Y, title="second direction", scale=scale, axis=ticks)
     heat = (
-        alt.Chart()
+        with_tips(alt.Chart(), "learner:N", "x:Q", "y:Q", "value:Q")
         .transform_filter("!isValid(datum.line)")
         .transform_calculate(left=f"datum.x - {half}", right=f"datum.x + {half}")
         .transform_calculate(low=f"datum.y - {half}", high=f"datum.y + {half}")
@@ -64,8 +74,7 @@ def surface_chart(frame: pl.DataFrame) -> alt.FacetChart:
             x2="right:Q",
             y=y("low:Q"),
             y2="high:Q",
-            color=alt.Color("value:Q", title="training loss (nats per row)", scale=colours),
-            tooltip=tips("learner:N", "x:Q", "y:Q", "value:Q"),
+            color=alt.Color("value:Q", title="training loss (nats per row)", scale=colours, legend=numbers_legend()),
         )
     )
     contours = (
@@ -124,11 +133,10 @@ def density_chart(frame: pl.DataFrame, names: Sequence[str]) -> alt.FacetChart:
         x=alt.X("x:Q", title="eigenvalue", axis=alt.Axis(tickCount=4)), color=colour(names, legend=False)
     )
     scale = alt.Scale(type="log", nice=False, domainMin=floor)
-    y = partial(alt.Y, title="density", scale=scale, axis=alt.Axis(tickCount=5, format="~e"))
+    y = partial(alt.Y, title="density", scale=scale, axis=alt.Axis(tickCount=5))
     band = base.mark_area(opacity=0.3).encode(y=y("lower:Q"), y2="upper:Q")
-    line = base.mark_line(strokeWidth=1.5).encode(
-        y=y("line:Q"), tooltip=tips("learner:N", "run:N", "x:Q", "value:Q", "standard_error:Q")
-    )
+    line = base.mark_line(strokeWidth=1.5).encode(y=y("line:Q"))
+    line = with_tips(line, "learner:N", "run:N", "x:Q", "value:Q", "standard_error:Q")
     data = inline(shown.select("learner", "run", "x", "value", "standard_error", "line", "lower", "upper"))
     return (
         alt.layer(band, line, data=data)
@@ -176,13 +184,14 @@ def _matrix(matrix: Barriers, highest: float) -> alt.LayerChart | alt.FacetChart
     )
     colours = alt.Scale(type="sqrt", scheme="viridis", reverse=True, domainMin=0)
     cells = base.mark_rect().encode(
-        color=alt.Color("barrier:Q", title="barrier (nats per row)", scale=colours),
-        tooltip=tips("one:N", "other:N", "barrier:Q"),
+        color=alt.Color("barrier:Q", title="barrier (nats per row)", scale=colours, legend=numbers_legend())
     )
+    cells = with_tips(cells, "one:N", "other:N", "barrier:Q")
     if not few:
         return alt.layer(cells).properties(width=CELL + 60, height=CELL + 60)
     ink = alt.condition(f"datum.barrier > {highest / 4}", alt.value("white"), alt.value("black"))
-    numbers = base.mark_text(fontSize=9).encode(text=alt.Text("barrier:Q", format=".2~g"), color=ink)
+    told = base.transform_calculate(told=as_told("datum.barrier", digits=2))
+    numbers = told.mark_text(fontSize=9).encode(text="told:N", color=ink)
     return alt.layer(cells, numbers).properties(width=CELL, height=CELL)
 
 

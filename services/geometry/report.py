@@ -1,13 +1,14 @@
 """A sweep's geometry as one HTML page that works offline."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from markupsafe import Markup
 
-from models.digits import MISSING, format_estimate, format_number
+from models.digits import format_estimate, format_number
 from services.geometry import words
 from services.geometry.chart_data import GeometryEvidence
 from services.geometry.document import Bounded, GeometryDocument, MeasureSummary, Ranking, Typical
@@ -40,7 +41,7 @@ def filters() -> dict[str, Callable[..., Any]]:
     """What the templates of a sweep's geometry ask for."""
     return {
         "bounded": _bounded,
-        "signed": lambda found: _bounded(found, "+.2f"),
+        "signed": partial(_bounded, signed=True),
         "spread": _spread,
         "with_error": _with_error,
         "last": lambda path: path.rpartition(".")[2],
@@ -69,7 +70,9 @@ def geometry_section(
         "dataset": dataset,
         "rankings": rankings,
         "name": _named(rankings),
-        "reasons": list(dict.fromkeys(b.reason for r in rankings for b in (r.tau, r.psi, r.sign_error) if b.reason)),
+        "reasons": list(
+            dict.fromkeys(b.reason for r in rankings for b in (r.tau, r.psi, r.information, r.sign_error) if b.reason)
+        ),
         "environments": any(row.worst_environment for row in rankings),
         "groups": words.by_measure(measures),
         "without": words.without_value(measures),
@@ -89,12 +92,9 @@ def _named(rows: list[Ranking] | list[Typical]) -> Any:
     return lambda row: words.named(row.measure, row.component, told(row))
 
 
-def _bounded(found: Bounded, spec: str = ".2f") -> Markup:
+def _bounded(found: Bounded, *, signed: bool = False) -> Markup:
     """A statistic with its interval below."""
-    if found.told is None:
-        return Markup(MISSING)
-    bounds = None if found.lower is None or found.upper is None else f"{found.lower:{spec}} to {found.upper:{spec}}"
-    return page.above(f"{found.told:{spec}}", bounds or "")
+    return page.above(*words.bounded(found, signed=signed))
 
 
 def _spread(row: Any) -> str:

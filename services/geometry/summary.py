@@ -11,13 +11,11 @@ from models.comparison.estimate import estimate
 from models.generalisation.bootstrap import MIN_SPLITS, Interval
 from models.generalisation.correlation import RankCorrelation
 from models.generalisation.generalisation import Ranked, generalisation_sentence, rank_measures
-from models.geometry.connectivity.basins import QUANTILE, basin_share, typical_against_optimum
+from models.geometry.connectivity.basins import QUANTILE, typical_against_optimum
 from models.measuring.catalogue import CATALOGUE
 from services.comparison.summary import CONVERGED, faults_of_runs
-from services.errors import NotStoredError
+from services.geometry.barriers import barriers_of, basins_of, connections_of
 from services.geometry.document import (
-    Barriers,
-    BasinShare,
     Bounded,
     EffectiveCounts,
     GeometryDocument,
@@ -25,8 +23,10 @@ from services.geometry.document import (
     Ranking,
     Typical,
 )
+from services.geometry.verdict import typical_sentence, verdict, words
 from services.provenance import provenance
 from services.rendering.records import NOT_AVAILABLE, Estimate
+from services.store.rows import comparable
 from services.store.store import Store
 
 KEY = ("measure", "component", "settings")
@@ -63,7 +63,7 @@ def collect(store: Store, sweep: str) -> Rows:
     labels = found.lazy().select("run_key", "dataset", "learner", "kind", "split", "seed", "varied")
     rows = store.scan("geometry").join(labels, on="run_key").sort("run_key", "draw", *KEY)
     geometry = store.collect(rows.unique(["run_key", "draw", *KEY], keep="first", maintain_order=True))
-    return Rows(found, geometry, _gaps(store, labels), _connections(store, labels))
+    return Rows(found, geometry, _gaps(store, labels), connections_of(store, labels))
 
 
 def _gaps(store: Store, labels: pl.LazyFrame) -> pl.DataFrame:
@@ -89,9 +89,9 @@ def summarise(rows: Rows, sweep: str, threshold: float) -> GeometryDocument:
         rankings=rankings,
         effective=tuple(_effective(rows)),
         typical=tuple(_typical(rows)),
-        barriers=tuple(_barriers(rows.runs, rows.connections)),
-        basins=tuple(_basins(rows, threshold)),
-        verdict=_verdict(rankings),
+        barriers=tuple(barriers_of(rows.runs, rows.connections)),
+        basins=tuple(basins_of(rows.runs, rows.connections, threshold)),
+        verdict=verdict(rankings),
         warnings=tuple(_warnings(rows)),
         provenance=provenance(),
     )
@@ -167,7 +167,7 @@ def _rankings(rows: Rows) -> Iterator[Ranking]:
         larger: Any = {name: _known(key[0])[2] for name, key in keys.items()}
         settings = {"learner": runs["learner"].to_numpy()}
         for path in _varied(runs):
-            settings[path] = np.array([_text(json.loads(text).get(path)) for text in runs["varied"]], object)
+            settings[path] = np.array([comparable(json.loads(text).get(path)) for text in runs["varied"]], object)
         ranked = rank_measures(
             columns,
             larger,
@@ -178,15 +178,11 @@ def _rankings(rows: Rows) -> Iterator[Ranking]:
         )
         invariance = dict(of.select("measure", "invariance").unique().iter_rows())
         for each in ranked:
-            yield _ranking(dataset, keys[each.measure], invariance[keys[each.measure][0]], each)
+            yield ranking_of(dataset, keys[each.measure], invariance[keys[each.measure][0]], each)
 
 
-def _text(value: Any) -> Any:
-    """A value that can be told from others: lists and mappings as JSON."""
-    return json.dumps(value) if isinstance(value, list | dict) else value
-
-
-def _ranking(dataset: Any, key: tuple[Any, ...], invariance: Any, found: Ranked) -> Ranking:
+def ranking_of(dataset: Any, key: tuple[Any, ...], invariance: Any, found: Ranked) -> Ranking:
+    """What the document says of one measure; `key` is its name, component and settings as JSON text."""
     measure, component, settings = key
     return Ranking(
         dataset=dataset,
@@ -207,18 +203,13 @@ def _ranking(dataset: Any, key: tuple[Any, ...], invariance: Any, found: Ranked)
     )
 
 
-def words(measure: str, component: str = "") -> str:
-    """A measure's name in words."""
-    return measure.replace("_", " ") + (f" ({component})" if component else "")
-
-
 def _bounded(found: Interval) -> Bounded:
     return Bounded(
-        value=found.value,
+        value=found.told,
         lower=found.lower,
         upper=found.upper,
         reason=found.reason,
-        corrected=found.corrected,
+        plug_in=found.value,
     )
 
 
@@ -297,151 +288,11 @@ def _compared(
         ratio=ratio,
         lower=lower,
         upper=upper,
-        sentence=_typical_sentence(words(measure, component), posterior, optimum, ratio, lower, upper),
+        sentence=typical_sentence(words(measure, component), posterior, optimum, ratio, lower, upper),
     )
 
 
-def _typical_sentence(name: str, posterior: str, optimum: str, ratio: float, lower: float, upper: float) -> str:
-    if not np.isfinite(ratio):
-        return f"The {name} of draws of {posterior} and of {optimum}'s estimates cannot be set in proportion."
-    said = f"The {name} at draws of {posterior} is {ratio:.3g} times that at {optimum}'s estimates"
-    if not np.isfinite(lower):
-        return f"{said}; there is no interval, which takes several chains and positive values."
-    shown = "" if lower > 1 or upper < 1 else ", so no difference is shown"
-    return f"{said} (95 % interval over chains and estimates {lower:.3g} to {upper:.3g}){shown}."
-
-
-# --- barriers and basins ----------------------------------------------------------------------------------------------
-
-
-def barrier_matrices(store: Store, sweep: str, fingerprint: str, split: int) -> list[Barriers]:
-    """The barriers between a sweep's solutions on one split of one dataset; none where there is no such sweep."""
-    try:
-        _, members = store.sweep(sweep)
-    except NotStoredError:
-        return []
-    asked = members.filter(fingerprint=fingerprint, split=split).select("run_key", "varied").unique("run_key")
-    runs = store.collect(
-        store.runs().filter(status="finished").join(asked.lazy(), on="run_key").sort("learner", "seed")
-    )
-    labels = runs.lazy().select("run_key", "dataset", "learner", "kind", "split", "seed", "varied")
-    return list(_barriers(runs, _connections(store, labels)))
-
-
-def _connections(store: Store, labels: pl.LazyFrame) -> pl.DataFrame:
-    """A row for each pair of vectors and method."""
-    found = store.scan("connections").join(labels, on="run_key")
-    pairs = ["run_key", "draw", "other_run_key", "other_draw", "method", "settings"]
-    return store.collect(found.unique(pairs, keep="first", maintain_order=True))
-
-
-def _barriers(runs: pl.DataFrame, connections: pl.DataFrame) -> Iterator[Barriers]:
-    names = _names(runs)
-    of = connections.sort("dataset", "split", "method")
-    for (dataset, split, method), pairs in of.group_by("dataset", "split", "method", maintain_order=True):
-        ends = pairs.select("run_key", "draw").vstack(pairs.select(run_key="other_run_key", draw=pl.col("other_draw")))
-        vectors = sorted(set(ends.iter_rows()), key=lambda v: (v[1] >= 0, names.get(v[0], ("", ""))[1], v[1]))
-        place = {vector: i for i, vector in enumerate(vectors)}
-        matrix: list[list[float | None]] = [[None] * len(vectors) for _ in vectors]
-        for i in range(len(vectors)):
-            matrix[i][i] = 0.0
-        for a, draw, b, other, barrier in pairs.select(
-            "run_key", "draw", "other_run_key", "other_draw", "barrier"
-        ).iter_rows():
-            i, j = place[a, draw], place[b, other]
-            matrix[i][j] = matrix[j][i] = barrier
-        labels = [names[key][1] + (f", draw {draw}" if draw >= 0 else "") for key, draw in vectors]
-        yield Barriers(
-            dataset=dataset,
-            split=split,
-            method=method,
-            labels=tuple(labels),
-            learners=tuple(names[key][0] for key, _ in vectors),
-            barriers=tuple(map(tuple, matrix)),
-        )
-
-
-def _names(runs: pl.DataFrame) -> dict[str, tuple[str, str]]:
-    """Learner and words of each run, by key: the learner, its varied settings and the seed."""
-    found = {}
-    for key, learner, seed, varied in runs.select("run_key", "learner", "seed", "varied").iter_rows():
-        settings = [f"{path.rpartition('.')[2]} {_text(value)}" for path, value in json.loads(varied).items()]
-        found[key] = (learner, ", ".join([learner, *settings, f"seed {seed}"]))
-    return found
-
-
-def _basins(rows: Rows, threshold: float) -> Iterator[BasinShare]:
-    lengths = rows.runs.select("run_key", chain_length="n_draws")
-    learners = rows.runs.select(other_run_key="run_key", estimate="learner")
-    # A trained curve gets round nearly everything, so that it says nothing of a basin.
-    straight = pl.col("method") != "bezier"
-    drawn = rows.connections.filter((pl.col("draw") >= 0) & (pl.col("other_draw") == -1) & straight)
-    of = drawn.join(lengths, on="run_key").join(learners, on="other_run_key")
-    for (dataset, posterior, optimum, method), pairs in of.group_by(
-        "dataset", "learner", "estimate", "method", maintain_order=True
-    ):
-        # A draw is in the basin of a learner if it is in that of any of its estimates on the split.
-        best = pairs.group_by("run_key", "draw", "chain_length", maintain_order=True).agg(pl.col("barrier").min())
-        best = best.filter(pl.col("barrier").is_not_null())
-        if best.is_empty():
-            continue
-        chain = pl.concat_str("run_key", (pl.col("draw") // pl.col("chain_length")).cast(pl.String), separator=" ")
-        chains = best.select(chain.rank("dense"))[:, 0].to_numpy() - 1
-        found = basin_share(best["barrier"].to_numpy(), chains, threshold)
-        yield BasinShare(
-            dataset=dataset,
-            posterior=posterior,
-            estimate=optimum,
-            method=method,
-            threshold=threshold,
-            share=found.value,
-            standard_error=found.standard_error,
-            n_draws=len(best),
-        )
-
-
-# --- in words ---------------------------------------------------------------------------------------------------------
-
-
-def _verdict(rankings: Sequence[Ranking]) -> str:
-    """Does flatness tell which solution generalises? The measures whose interval excludes zero, or that none does."""
-    if not rankings:
-        return (
-            "No measure was taken at two or more deterministic nets on one split, so whether flatness tells which "
-            "solution generalises cannot be said: vary a setting or add seeds, then `basin measure`."
-        )
-    said = []
-    for dataset in dict.fromkeys(r.dataset for r in rankings):
-        mine = [r for r in rankings if r.dataset == dataset]
-        bounded = [r for r in mine if r.tau.lower is not None and r.tau.upper is not None]
-        shown = [r for r in bounded if r.tau.lower > 0 or r.tau.upper < 0]  # pyright: ignore[reportOptionalOperand]
-        if shown:
-            said.append(f"On {dataset}: {shown[0].sentence}")
-            if len(shown) > 1:
-                said.append(
-                    f"Of the other {len(mine) - 1} measures, {len(shown) - 1} have an interval without zero, too."
-                )
-        elif bounded:
-            said.append(f"On {dataset}, none of {len(mine)} measures is shown to tell which solution generalises.")
-        else:
-            said.append(f"On {dataset}: {mine[0].sentence}")
-        if flat := _flat_or_sharp(bounded):
-            said.append(flat)
-    return " ".join(said)
-
-
-def _flat_or_sharp(bounded: Sequence[Ranking]) -> str:
-    """Whether flatter or sharper solutions generalise better, by the measures of flatness that show it."""
-    of = [r for r in bounded if r.larger in ("sharper", "flatter")]
-    ends = [(r.tau.lower or 0.0, r.tau.upper or 0.0, 1 if r.larger == "sharper" else -1) for r in of]
-    flat = sum((lower > 0 and sign > 0) or (upper < 0 and sign < 0) for lower, upper, sign in ends)
-    sharp = sum((lower > 0 and sign < 0) or (upper < 0 and sign > 0) for lower, upper, sign in ends)
-    if not of:
-        return ""
-    return (
-        f"Flat or sharp: of {len(of)} measures of flatness {flat} show that flatter solutions generalise better, "
-        f"{sharp} that sharper ones do, and {len(of) - flat - sharp} show nothing."
-    )
+# --- what to be wary of -----------------------------------------------------------------------------------------------
 
 
 def _warnings(rows: Rows) -> Iterator[str]:

@@ -7,11 +7,10 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
-from models.digits import MISSING, format_estimate, format_number
+from models.digits import MISSING, format_estimate, format_number, format_short
 from services.geometry.document import (
     Barriers,
     BasinShare,
-    Bounded,
     EffectiveCounts,
     GeometryDocument,
     MeasureSummary,
@@ -24,6 +23,7 @@ from services.geometry.words import (
     Between,
     Group,
     between_learners,
+    bounded,
     by_measure,
     learner_and_component,
     named,
@@ -147,10 +147,10 @@ def _print_rankings(rows: Sequence[Ranking], dataset: str, console: Console) -> 
             Cell("measure", "larger is"),
             lambda r: Cell(named(r.measure, r.component, told(r)), r.larger if r.larger != "neither" else ""),
         ),
-        Column(Cell("tau", "95 % interval"), lambda r: _bounded(r.tau, "+.2f")),
-        Column(Cell("psi", "one varied"), lambda r: _bounded(r.psi, "+.2f")),
-        Column(Cell("information", "beyond two"), lambda r: _bounded(r.information, ".2f")),
-        Column(Cell("sign error", "at worst"), lambda r: _bounded(r.sign_error, ".2f")),
+        Column(Cell("tau", "95 % interval"), lambda r: Cell(*bounded(r.tau, signed=True))),
+        Column(Cell("psi", "one varied"), lambda r: Cell(*bounded(r.psi, signed=True))),
+        Column(Cell("information", "beyond two"), lambda r: Cell(*bounded(r.information))),
+        Column(Cell("sign error", "at worst"), lambda r: Cell(*bounded(r.sign_error))),
         Column(Cell("runs", "splits"), lambda r: Cell(f"{r.n_runs:,}", f"{r.n_splits:,}")),
     ]
     notes = [
@@ -164,15 +164,6 @@ def _print_rankings(rows: Sequence[Ranking], dataset: str, console: Console) -> 
 
 def _more(rows: Sequence[object]) -> list[str]:
     return [f"{len(rows) - AT_MOST:,} more: --json."] if len(rows) > AT_MOST else []
-
-
-def _bounded(b: Bounded, spec: str) -> Cell:
-    """A statistic above its interval."""
-    if b.told is None:
-        return Cell(MISSING)
-    return Cell(
-        f"{b.told:{spec}}", "" if b.lower is None or b.upper is None else f"{b.lower:{spec}} to {b.upper:{spec}}"
-    )
 
 
 # --- effective numbers, posteriors against optima ---------------------------------------------------------------------
@@ -276,5 +267,6 @@ def _print_basins(rows: Sequence[BasinShare], dataset: str, console: Console) ->
         Column(Cell("±"), lambda b: Cell(format_probability(b.standard_error))),
         Column(Cell("draws"), lambda b: Cell(f"{b.n_draws:,}")),
     ]
-    note = f"In the basin: a barrier of at most {rows[0].threshold:g} nats per row to some estimate (--threshold)."
+    threshold = format_short(rows[0].threshold)
+    note = f"In the basin: a barrier of at most {threshold} nats per row to some estimate (--threshold)."
     show(f"Draws in the basins of point estimates on {dataset}", columns, rows, console, [note])

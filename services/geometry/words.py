@@ -3,7 +3,9 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from services.geometry.document import Barriers, MeasureSummary, Ranking, Typical
+from models.digits import format_signed
+from services.geometry.document import Barriers, Bounded, MeasureSummary, Ranking, Typical
+from services.rendering.formatting import format_probability
 from services.store.rows import settings_text
 
 # Whether rescaling the layers of a ReLU net, which leaves its function alone, moves a measure.
@@ -84,6 +86,14 @@ def _listed(names: Sequence[str]) -> str:
     unique = list(dict.fromkeys(names))
     more = f" and {len(unique) - NAMED_AT_MOST} more" if len(unique) > NAMED_AT_MOST else ""
     return ", ".join(unique[:NAMED_AT_MOST]) + more
+
+
+def bounded(found: Bounded, *, signed: bool = False) -> tuple[str, str]:
+    """A statistic and its interval; the interval is empty where there is none. Shares have no sign."""
+    tell = format_signed if signed else format_probability
+    if found.value is None or found.lower is None or found.upper is None:
+        return tell(found.value), ""
+    return tell(found.value), f"{tell(found.lower)} to {tell(found.upper)}"
 
 
 def ranked(rows: Iterable[Ranking]) -> list[Ranking]:

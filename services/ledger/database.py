@@ -13,6 +13,7 @@ from sqlalchemy.engine import URL, Connection, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from services.errors import LedgerError
+from services.ledger.file import path_in
 from services.ledger.tables import VERSION, ledgers, metadata
 
 BUSY_SECONDS = 30.0  # how long a SQLite ledger is waited for while others write to it
@@ -111,7 +112,7 @@ class Ledger:
 def default_url(store: Path | str, cache: Path) -> str:
     """The URL of the ledger that goes with a store: in its folder, or, for one that is no folder, in the cache's."""
     folder = cache if "://" in str(store) else Path(store)
-    return URL.create("sqlite", database=str(folder.resolve() / "ledger" / "ledger.sqlite")).render_as_string()
+    return URL.create("sqlite", database=str(path_in(folder.resolve()))).render_as_string()
 
 
 def insert_new(connection: Connection, table: Table, rows: Iterable[Mapping[str, Any]]) -> int:

@@ -12,6 +12,7 @@
 Change a table, and `VERSION` with it; one that is new is made in ledgers that lack it.
 """
 
+import hashlib
 from datetime import UTC, datetime
 from typing import Any
 
@@ -66,6 +67,11 @@ def _sqlite_clock(*_: Any, **__: Any) -> str:
 @compiles(Clock, "postgresql")
 def _postgres_clock(*_: Any, **__: Any) -> str:
     return "cast(extract(epoch from clock_timestamp()) as double precision)"
+
+
+def digest_of(sweep: str, options: str) -> str:
+    """What tells a definition from others."""
+    return hashlib.sha256(f"{sweep}\n{options}".encode()).hexdigest()[:32]
 
 
 metadata = MetaData()

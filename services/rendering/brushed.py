@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import altair as alt
 import polars as pl
 
-from services.rendering.charts import CELL, colour, inline, log_where_positive, panel_title, shape, tips
+from services.rendering.charts import CELL, colour, inline, log_where_positive, panel_title, shape, with_tips
 
 PANELS = 3
 
@@ -30,8 +30,9 @@ def brushed_panels(frame: pl.DataFrame, names: Sequence[str], *, titled: bool) -
     charts = []
     for panel, column in columns.items():
         values = frame.filter(pl.col("panel") == panel)["value"]
+        base = alt.Chart(points, title=panel_title(*panel.splitlines()) if titled else alt.Undefined)
         charts.append(
-            alt.Chart(points, title=panel_title(*panel.splitlines()) if titled else alt.Undefined)
+            with_tips(base, "learner:N", "run:N", f"{column}:Q", "gap:Q", **{column: "value"})
             .transform_filter(f"isValid(datum.{column})")
             .mark_point(filled=True, size=50)
             .encode(
@@ -45,11 +46,6 @@ def brushed_panels(frame: pl.DataFrame, names: Sequence[str], *, titled: bool) -
                 color=colour(names),
                 shape=shape(names),
                 opacity=alt.when(brush).then(alt.value(0.85)).otherwise(alt.value(0.1)),
-                tooltip=[
-                    *tips("learner:N", "run:N"),
-                    alt.Tooltip(f"{column}:Q", title="value", format=".4~g"),
-                    *tips("gap:Q"),
-                ],
             )
             .properties(width=CELL, height=CELL, name=f"{column}_view")
         )

@@ -11,6 +11,8 @@ import altair as alt
 import polars as pl
 import polars.selectors as cs
 
+from models.digits import MISSING, MOST, PLAIN_BELOW, PLAIN_FROM
+
 # Altair's own way to show a chart in a notebook fetches Vega from the network, and without one shows nothing. A drawing
 # needs neither that nor JavaScript. Who has chosen another way keeps it, before this import or after.
 if alt.renderers.active == "default":
@@ -74,12 +76,52 @@ def panel_title(*lines: str) -> alt.Title:
     return alt.Title(list(lines), fontSize=11, limit=CELL + 60, anchor="middle")
 
 
-def tips(*fields: str) -> list[alt.Tooltip]:
-    """Tooltips of columns, such as `learner:N` or `value:Q`."""
-    return [
-        alt.Tooltip(each, title=each[:-2].replace("_", " "), format=".4~g" if each.endswith(":Q") else alt.Undefined)
-        for each in fields
+def as_told(value: str, plain: str | None = None, digits: int = MOST) -> str:
+    """A Vega expression of a number as `format_short` tells it.
+
+    Vega's own formats write 3.2e31 with 32 digits on an axis, and 12,345 as 1.235e+4 in a tooltip.
+
+    Args:
+        value: the expression of the number.
+        plain: what it is where it needs no power of ten; None: its digits, thousands separated.
+        digits: how many at most.
+    """
+    size = f"abs({value})"
+    power = f"replace(format({value}, '.{digits - 1}~e'), 'e+', 'e')"
+    return (
+        f"({size} >= {PLAIN_BELOW:g} || ({size} > 0 && {size} < {PLAIN_FROM:g})) ? {power} "
+        f": {plain or f"format({value}, ',.{digits}~r')"}"
+    )
+
+
+# Of a tick or a legend; names stay, and so does what a logarithmic axis leaves empty.
+LABEL = (
+    "!isNumber(datum.value) || datum.label == '' ? datum.label : datum.value == 0 ? '0' : "
+    f"({as_told('datum.value', 'datum.label')})"
+)
+
+
+def numbers_legend() -> alt.Legend:
+    """Of colours that stand for numbers."""
+    return alt.Legend(labelExpr=LABEL)
+
+
+def with_tips[C: alt.Chart](chart: C, *fields: str, **titles: str) -> C:
+    """The chart with tooltips of columns, such as `learner:N` or `value:Q`, under their names or the titles given."""
+    names = [field[:-2] for field in fields]
+    numbers = {name for name, field in zip(names, fields, strict=True) if field.endswith(":Q")}
+    told = {
+        f"{name} told": f"isValid(datum['{name}']) ? {as_told(f"datum['{name}']")} : '{MISSING}'"
+        for name in names
+        if name in numbers
+    }
+    tooltips = [
+        alt.Tooltip(
+            f"{name} told:N" if name in numbers else f"{name}:N", title=titles.get(name, name.replace("_", " "))
+        )
+        for name in names
     ]
+    return (chart.transform_calculate(**told) if told else chart).encode(tooltip=tooltips)
 
 
 def finished(chart):
@@ -88,7 +130,7 @@ def finished(chart):
     lines = {"domainColor": INK, "tickColor": INK, "gridColor": INK, "gridOpacity": 0.2}
     return (
         chart.configure(background="transparent", font="system-ui, sans-serif")
-        .configure_axis(**ink, **lines, titleFontWeight="normal")
+        .configure_axis(**ink, **lines, titleFontWeight="normal", labelExpr=LABEL)
         .configure_legend(**ink, orient="bottom", columns=5, symbolOpacity=1)
         .configure_header(**ink)
         .configure_title(color=INK, subtitleColor=INK, anchor="start")

@@ -1,6 +1,6 @@
 """Times, sizes and probabilities as people read them; numbers and estimates are in `models.digits`."""
 
-from models.digits import MISSING
+from models.digits import MISSING, MOST, format_number
 
 METRIC_WORDS = {"log_score": "log score", "accuracy": "accuracy", "rmse": "RMSE"}
 
@@ -15,6 +15,11 @@ def format_seconds(seconds: float | None) -> str:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d}"
+
+
+def format_hours(hours: float) -> str:
+    """Two decimals below a hundred, as much computing is counted in."""
+    return f"{hours:.2f}" if hours < 99.995 else format_number(round(hours), MOST)
 
 
 def format_bytes(count: float) -> str:

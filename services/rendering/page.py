@@ -17,7 +17,7 @@ import vl_convert
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from models.digits import MISSING, format_estimate, format_number
+from models.digits import MISSING, format_estimate, format_number, format_short
 from services.files import written_aside
 from services.rendering.formatting import format_probability
 from services.rendering.records import Estimate
@@ -60,7 +60,13 @@ def environment(filters: Mapping[str, Any], *folders: Path) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"estimate": estimate, "number": number, "probability": format_probability, **filters}
+    made.filters |= {
+        "estimate": estimate,
+        "number": number,
+        "short": short,
+        "probability": format_probability,
+        **filters,
+    }
     return made
 
 
@@ -98,6 +104,11 @@ def _csp_hash(script: str) -> Markup:
 def number(value: float | None, digits: int = 3) -> str:
     """`digits` significant digits, with a minus sign."""
     return minus(format_number(value, digits))
+
+
+def short(value: float | None) -> str:
+    """A number without trailing zeros, with a minus sign."""
+    return minus(format_short(value))
 
 
 def estimate(found: Estimate | None) -> Markup:

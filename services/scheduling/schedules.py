@@ -2,7 +2,6 @@
 `services.scheduling.scheduler`.
 """
 
-import hashlib
 import re
 from datetime import datetime, timedelta
 from itertools import islice
@@ -16,7 +15,7 @@ from models.spelling import did_you_mean
 from services.errors import ScheduleError
 from services.launching.options import RunOptions
 from services.ledger.database import Ledger, insert_new
-from services.ledger.tables import Clock, definitions, occurrences, schedules
+from services.ledger.tables import Clock, definitions, digest_of, occurrences, schedules
 from services.scheduling.cron import cron
 from services.sweeps.definition import NAME, NAME_WORDS, Sweep
 
@@ -193,7 +192,7 @@ def schedule_of(row: Row[Any]) -> Schedule:
 
 def _put_definition(connection: Connection, schedule: Schedule) -> str:
     row = {"sweep": schedule.sweep, "options": canonical_json(schedule.options)}
-    digest = hashlib.sha256("\n".join(row.values()).encode()).hexdigest()[:32]
+    digest = digest_of(**row)
     insert_new(connection, definitions, [{"digest": digest, **row}])
     return digest
 

@@ -12,7 +12,7 @@ the commits that they had yet to read.
 import random
 import secrets
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -93,6 +93,21 @@ class Committer:
             quoted = owner.replace("'", "''")
             predicate = f"{OWNERS[table]} = '{quoted}'"
             self._commit(table, lambda delta, where=predicate: delta.delete(where, **NEXT_VERSION_ONLY))
+
+    def delete_all(self, table: str, owners: Collection[str]) -> None:
+        """Delete all rows of these owners in a table that is small.
+
+        Raises:
+            StoreError: the store cannot be written to, or the table cannot be read.
+        """
+
+        def replace(delta: DeltaTable) -> None:
+            rows = tables.evaluate(self._storage, table, tables.rows(self._storage, table, delta))
+            kept = rows.filter(~pl.col(OWNERS[table]).is_in(list(owners)))
+            if len(kept) < len(rows):
+                write_deltalake(delta, kept, mode="overwrite", **NEXT_VERSION_ONLY)
+
+        self._commit(table, replace)
 
     def clear(self, wanted: Iterable[str]) -> None:
         """Delete all rows of these tables.
@@ -182,7 +197,8 @@ def claimed(storage: Storage, table: str, now: datetime) -> Iterator[bool]:
 
     Deltalake lets several do so at once: it tries a compaction again by itself, after another one of the same files,
     and every row is there twice. A claim of a writer that was killed ends after `CLAIM_LASTS`, by the store's clock;
-    the next one has the next number, so that one writer alone takes over.
+    the next one has the next number, so that one writer alone takes over. Deletions need no claim: a compaction that
+    read what was deleted meanwhile is refused, and a deletion goes through as the very next version or not at all.
     """
     numbers = sorted(int(name.rpartition(".")[2]) for name in storage.names(CLAIMS) if name.startswith(f"{table}."))
     if numbers and now - _made_at(storage, f"{table}.{numbers[-1]}", now) < CLAIM_LASTS:
@@ -200,6 +216,8 @@ def claimed(storage: Storage, table: str, now: datetime) -> Iterator[bool]:
 
 def _made_at(storage: Storage, name: str, now: datetime) -> datetime:
     try:
-        return datetime.fromisoformat(storage.read(CLAIMS, name).decode().split()[0])
+        return datetime.fromisoformat(storage.read(CLAIMS, name).decode().split()[0]).astimezone(UTC)
     except FileNotFoundError:  # its writer is done by now: the next time will do
         return now
+    except (ValueError, IndexError):  # damaged: nobody can tell when it would end
+        return now - CLAIM_LASTS

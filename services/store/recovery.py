@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import batched
 
-from services.store import bundles, measurements, tables
+from services.store import bundles, measurements, pairs, tables
 from services.store.archive import DamagedError, object_name
 from services.store.commits import Committer
 from services.store.objects import Storage
@@ -14,6 +14,7 @@ from services.store.schemas import OWNERS
 
 READERS = 16
 BATCH = 500
+INDEX_OF = {measurements.FOLDER: "measurements", bundles.FOLDER: "runs", pairs.FOLDER: "comparisons"}
 
 
 @dataclass
@@ -22,7 +23,7 @@ class Mended:
 
     Attributes:
         runs: how many runs were appended.
-        set_aside: names of bundles and measurements that were moved to `damaged/`.
+        set_aside: names of bundles, measurements and comparisons that were moved to `damaged/`.
     """
 
     runs: int = 0
@@ -30,18 +31,18 @@ class Mended:
 
 
 def append_missing(storage: Storage, committer: Committer, stored: Mapping[str, set[str]]) -> Mended:
-    """Append the rows of those bundles and measurements that their index lacks, and set damaged ones aside.
+    """Append the rows of those archives that their index lacks, and set damaged ones aside.
 
     Args:
         storage: of the store.
         committer: appends to its tables.
-        stored: names of bundles and measurements, by folder.
+        stored: names of bundles, measurements and comparisons, by folder.
 
     Raises:
         StoreError: the store cannot be written to, or a bundle is of another version.
     """
     mended = Mended()
-    for folder, index in ((measurements.FOLDER, "measurements"), (bundles.FOLDER, "runs")):
+    for folder, index in INDEX_OF.items():
         known = tables.collect(storage, index, [OWNERS[index]])[OWNERS[index]]
         for batch in batched(sorted(stored[folder] - set(known)), BATCH):
             found = read_all(storage, folder, batch)
@@ -55,7 +56,7 @@ def append_missing(storage: Storage, committer: Committer, stored: Mapping[str, 
 
 
 def read_all(storage: Storage, folder: str, wanted: tuple[str, ...]) -> dict[str, Rows | None]:
-    """Rows of bundles or measurements by name; None for those that are damaged, none for those that are gone.
+    """Rows of bundles, measurements or comparisons by name; None for damaged ones, none for those that are gone.
 
     Raises:
         StoreError: a bundle is of another version.
@@ -65,6 +66,8 @@ def read_all(storage: Storage, folder: str, wanted: tuple[str, ...]) -> dict[str
         try:
             if folder == measurements.FOLDER:
                 return split(measurements.read(storage, name))
+            if folder == pairs.FOLDER:
+                return {INDEX_OF[folder]: pairs.read(storage, name)}
             return rows_of_bundle(bundles.read(storage, name))
         except DamagedError:
             return None

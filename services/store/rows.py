@@ -10,7 +10,7 @@ from models.runs.result import Connected, Diagnostic, Measure, MeasuredProfile, 
 from models.spec.settings import canonical_json
 from services.store.bundles import REPLACEABLE, Bundle, Manifest
 from services.store.measurements import MeasurementRecord
-from services.store.schemas import MEASUREMENT_TABLES, RUN_TABLES, SCHEMAS, SETTINGS
+from services.store.schemas import SCHEMAS, SETTINGS
 
 Rows = Mapping[str, pl.DataFrame]
 
@@ -75,6 +75,11 @@ def rows_of_measurement(record: MeasurementRecord) -> dict[str, pl.DataFrame]:
 def settings_text(settings: Mapping[str, Any]) -> str:
     """Settings of a measure as the tables hold them: equal settings give equal text."""
     return json.dumps(dict(settings), sort_keys=True)
+
+
+def comparable(value: Any) -> Any:
+    """A setting's value that can be told from others: lists and mappings as JSON."""
+    return json.dumps(value) if isinstance(value, list | dict) else value
 
 
 def _profile(owner: tuple[str, ...], profile: MeasuredProfile) -> pl.DataFrame:
@@ -189,7 +194,6 @@ def split(joined: pl.DataFrame) -> dict[str, pl.DataFrame]:
 
 
 def stacked(rows: Iterable[Rows]) -> dict[str, pl.DataFrame]:
-    """The rows of many runs and measurements, by table."""
+    """The rows of many runs, measurements and comparisons, by table."""
     rows = list(rows)
-    names = dict.fromkeys((*RUN_TABLES, *MEASUREMENT_TABLES))
-    return {t: pl.concat(r[t] for r in rows if t in r) for t in names if any(t in r for r in rows)}
+    return {t: pl.concat(r[t] for r in rows if t in r) for t in SCHEMAS if any(t in r for r in rows)}

@@ -211,4 +211,4 @@ OWNERS: Mapping[str, str] = (
 # Each with what may be missing before it, in the order of appending: what is in an index is complete everywhere.
 RUN_TABLES = ("metrics", "curves", "diagnostics", "geometry", "pointwise", "runs")
 MEASUREMENT_TABLES = ("geometry", "profiles", "connections", "measurements")
-INDICES = ("runs", "measurements")
+INDICES = ("runs", "measurements", "comparisons")

@@ -4,15 +4,16 @@
     ledger/        of schedules, on a local path; it may be there before anything is stored
     bundles/       one archive per run, written first
     measurements/  one archive for each time that a stored run was measured, likewise
+    comparisons/   one archive for each compared pair of learners, likewise
     tables/        Delta tables, appended to in batches after
     sweeps/        what each sweep asked for, and its runs
     checkpoints/   of runs that are not finished
-    damaged/       bundles and measurements set aside because they are not as they were written
+    damaged/       archives set aside because they are not as they were written
 
 A run is stored as soon as its bundle is there, and who put the bundle appends its rows. Whatever a killed writer left
 half-done, the next one mends when it opens the store: leftovers are removed, and rows of bundles that the tables lack
 are appended. Bundles that a loss of power harmed before their commit are set aside, and their runs are fitted again.
-So with measurements.
+So with measurements and comparisons.
 """
 
 import hashlib

@@ -40,6 +40,16 @@ def read(storage: Storage, name: str) -> tuple[str, pl.DataFrame]:
         DamagedError: it is not as it was written.
         FileNotFoundError: there is none.
     """
+    return read_checked(storage, name)[:2]
+
+
+def read_checked(storage: Storage, name: str) -> tuple[str, pl.DataFrame, bool]:
+    """The same, and whether both are sealed: those of earlier versions are not.
+
+    Raises:
+        DamagedError: it is not as it was written.
+        FileNotFoundError: there is none.
+    """
     data = read_bytes(storage, name)
     said, definition = _read_metadata(storage, name, data)
     try:
@@ -48,7 +58,7 @@ def read(storage: Storage, name: str) -> tuple[str, pl.DataFrame]:
         raise _damaged(storage, name) from error
     if said.get(_SEALS["members"]) not in (None, _seal(members.write_ndjson())):
         raise _damaged(storage, name)
-    return definition, members
+    return definition, members, all(seal in said for seal in _SEALS.values())
 
 
 def read_definition(storage: Storage, name: str) -> str:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from services.store import bundles, measurements, recovery, sweep_files, tables
+from services.store import bundles, measurements, pairs, recovery, sweep_files, tables
 from services.store import location as opening
 from services.store.archive import DamagedError, names, object_name, pack_arrays, unpack_arrays
 from services.store.bundles import REPLACEABLE, Manifest, Record, manifest_of
@@ -19,7 +19,7 @@ from services.store.commits import Committer
 from services.store.measurements import MeasurementRecord
 from services.store.objects import Storage
 from services.store.rows import Rows, join, rows_of_measurement, rows_of_result, run_rows, stacked
-from services.store.schemas import INDICES, MEASUREMENT_TABLES, RUN_TABLES
+from services.store.schemas import MEASUREMENT_TABLES, RUN_TABLES
 from services.store.store import Store
 
 BATCH = 100
@@ -39,8 +39,8 @@ class Writer(Store):
     """One of the processes that write. Made by `writing`; one thread may use it.
 
     Attributes:
-        set_aside: names of damaged bundles and measurements that this writer moved to `damaged/`; their runs will be
-            fitted, or measured, again.
+        set_aside: names of damaged bundles, measurements and comparisons that this writer moved to `damaged/`; their
+            runs will be fitted, measured or compared again.
     """
 
     def __init__(self, location: str | Path, *, rebuilding: bool = False) -> None:
@@ -144,13 +144,15 @@ class Writer(Store):
         Raises:
             StoreError: the store cannot be written to.
         """
-        self._committer.append_missing({"comparisons": rows})
+        known = tables.collect(self.storage, "comparisons", ["comparison_key"])
+        if len(unknown := rows.join(known, on="comparison_key", how="anti", maintain_order="left")):
+            self._committer.append_missing({"comparisons": pairs.write(self.storage, unknown)})
 
     def rebuild(self) -> int:
         """Make the tables again from bundles and measurements, and set damaged ones aside.
 
-        The table `comparisons` is left alone where it can be read. Returns the number of runs that are in the tables
-        again.
+        Rows of `comparisons` without an archive, of earlier versions, are kept where they can be read. Returns the
+        number of runs that are in the tables again.
 
         Raises:
             StoreError: the store cannot be written to, or a bundle is of another version.
@@ -159,7 +161,8 @@ class Writer(Store):
         tables.mend(self.storage)
         self._committer = Committer(self.storage)
         # The indices first: what they lack is appended by the next writer.
-        self._committer.clear(dict.fromkeys((*INDICES, *RUN_TABLES, *MEASUREMENT_TABLES)))
+        self._committer.delete_all("comparisons", names(self.storage, pairs.FOLDER))
+        self._committer.clear(dict.fromkeys(("runs", "measurements", *RUN_TABLES, *MEASUREMENT_TABLES)))
         return self._reconcile()
 
     def save_checkpoint(self, run_key: str, arrays: Mapping[str, np.ndarray]) -> None:
@@ -189,8 +192,8 @@ class Writer(Store):
             self._checkpoints.remove(run_key)
 
     def _reconcile(self) -> int:
-        """Append the rows of what `runs` and `measurements` lack. Returns the number of runs, less those set aside."""
-        stored = {folder: names(self.storage, folder) for folder in (bundles.FOLDER, measurements.FOLDER)}
+        """Append the rows of what the indices lack. Returns the number of runs, less those set aside."""
+        stored = {folder: names(self.storage, folder) for folder in recovery.INDEX_OF}
         runs = stored[bundles.FOLDER]
         self._failures = Counter(name.partition(".")[0] for name in runs if "." in name)
         for run_key in self._checkpoints & runs:

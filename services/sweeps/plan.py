@@ -33,7 +33,7 @@ from services.datasets.registry import load
 from services.errors import NotStoredError
 from services.store.archive import DamagedError
 from services.store.store import Store
-from services.sweeps.definition import Sweep, parse_sweep
+from services.sweeps.definition import Sweep, check_size, parse_sweep
 from services.sweeps.search_space import check_varied, variants
 
 ONE_CPU = Resources()
@@ -236,10 +236,12 @@ def plan(sweep: Sweep, datasets: Sequence[Dataset]) -> Plan:
         datasets: those that the sweep names, in its order.
 
     Raises:
-        SpecError: a learner that does not fit a dataset, settings that cannot be varied so, or an unknown measure.
+        SpecError: more runs than are planned, a learner that does not fit a dataset, settings that cannot be varied
+            so, or an unknown measure.
         DataError: a dataset that cannot be split or prepared.
     """
     asks, paths = parse_asks(sweep.measures or ()), paths_of(sweep)
+    check_size(sweep, sweep.learners_for(has_shape=True))  # of one that an earlier Basin stored, too
     learners = [sweep.learners_for(has_shape=dataset.shape is not None) for dataset in datasets]
     check_varied([learner for each in learners for learner in each], sweep.vary)
     parts, configurations = [], []

@@ -11,7 +11,7 @@ import polars as pl
 from services.api.context import Context
 from services.errors import NotStoredError
 from services.execution.status import Standing
-from services.rendering.formatting import format_seconds
+from services.rendering.formatting import format_hours, format_seconds
 from services.store.archive import DamagedError
 from services.store.store import Store
 from services.store.sweep_files import REMEDY
@@ -114,8 +114,8 @@ def _said(now: SweepStands, said: Standing) -> Progress:
         *(f"{n:,} {status}" for status, n in said.ended.items() if status != "finished"),
         *([f"{said.running:,} at work"] if now.alive and said.running else []),
         *([f"about {format_seconds(said.seconds_left)} left"] if now.alive and said.seconds_left else []),
-        *([f"{said.cpu_hours:.2f} CPU-hours"] if said.cpu_hours >= 0.005 else []),
-        *([f"{said.gpu_hours:.2f} GPU-hours"] if said.gpu_hours >= 0.005 else []),
+        *([f"{format_hours(said.cpu_hours)} CPU-hours"] if said.cpu_hours >= 0.005 else []),
+        *([f"{format_hours(said.gpu_hours)} GPU-hours"] if said.gpu_hours >= 0.005 else []),
         *([now.reason] if now.reason else []),
     ]
     state = "measuring" if now.state == "running" and not fitting else now.state

@@ -14,7 +14,7 @@ from services.comparison.chart_data import energy_rows, rank_rows, worst_mixing
 from services.comparison.figures import ENERGIES, LOSSES, RANKS, energy_chart, loss_chart, rank_chart
 from services.geometry.chart_data import PROFILES
 from services.geometry.loss_figures import density_chart, slice_chart, surface_chart
-from services.rendering.charts import CELL, INK, PALETTE, finished, inline, tips
+from services.rendering.charts import CELL, INK, PALETTE, finished, inline, with_tips
 from services.store.bundles import Bundle
 from services.store.rows import split
 from services.store.store import Store
@@ -106,10 +106,10 @@ def trace_chart(frame: pl.DataFrame) -> alt.FacetChart:
     colours = alt.Scale(domain=chains, range=[PALETTE[i % len(PALETTE)] for i in range(len(chains))])
     header = alt.Header(labelLimit=2 * CELL, labelFontWeight="bold")
     base = alt.Chart().encode(x=alt.X("draw:Q", title="draw", axis=alt.Axis(tickCount=5)))
-    lines = base.mark_line(strokeWidth=1, opacity=0.75).encode(
+    lines = with_tips(base, "chain:N", "draw:Q", "value:Q").mark_line(strokeWidth=1, opacity=0.75)
+    lines = lines.encode(
         y=alt.Y("value:Q", title=None, scale=alt.Scale(zero=False)),
         color=alt.Color("chain:N", title="chain", scale=colours),
-        tooltip=tips("chain:N", "draw:Q", "value:Q"),
     )
     diverged = (
         base.transform_filter("datum.diverging").mark_tick(color=INK, thickness=1.5, size=8).encode(y=alt.value(196))

@@ -6,8 +6,8 @@ from typing import Any
 import polars as pl
 
 from services.api.context import Context
+from services.geometry.barriers import barrier_matrices
 from services.geometry.loss_figures import barrier_chart
-from services.geometry.summary import barrier_matrices
 from services.rendering import page
 from services.rendering.charts import finished
 from services.store import bundles

@@ -23,7 +23,7 @@ from models.geometry.connectivity.alignment import align
 from models.geometry.definition import NotApplicableError
 from models.geometry.landscape import Landscape
 from models.runs.result import MeasureStatus
-from models.spec.settings import Positive, Settings
+from models.spec.settings import MOST, MOST_POINTS, Positive, Settings
 
 Loss = Callable[[Array], Array]
 Vector = Float[Array, " p"]
@@ -45,8 +45,8 @@ class Paths(Settings):
         learning_rate: Adam's first, in units of the root mean square difference of the ends' entries.
     """
 
-    points: Annotated[int, Field(ge=3)] = 25
-    bezier_steps: Annotated[int, Field(ge=0)] = 200
+    points: Annotated[int, Field(ge=3, le=MOST_POINTS)] = 25
+    bezier_steps: Annotated[int, Field(ge=0, le=MOST)] = 200
     learning_rate: Positive = 0.05
 
 

@@ -14,7 +14,7 @@ from models.geometry.operators.frobenius import Frobenius, frobenius_norm
 from models.geometry.operators.layerwise import Matrix, has_exact_hessian
 from models.geometry.operators.products import Hessian, Restricted
 from models.geometry.operators.trace import Trace, estimate_trace, exact_trace
-from models.spec.settings import Count, Positive, Settings
+from models.spec.settings import MOST, Count, Positive, Settings
 
 
 class Precision(Settings):
@@ -24,7 +24,7 @@ class Precision(Settings):
     """
 
     relative_error: Positive = 0.02
-    max_products: Annotated[int, Field(ge=50)] = 200
+    max_products: Annotated[int, Field(ge=50, le=MOST)] = 200
 
 
 class Probes(Settings):

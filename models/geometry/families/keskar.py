@@ -10,7 +10,7 @@ from pydantic import Field
 
 from models.geometry.definition import Estimate, NotApplicableError, Point
 from models.geometry.families.ascent import Rise, largest_rise
-from models.spec.settings import Count, Positive, Settings
+from models.spec.settings import MOST, Count, Positive, Settings
 
 _DISCRETE = ("categorical", "bernoulli", "poisson", "negative-binomial")
 
@@ -28,7 +28,7 @@ class Keskar(Settings):
 
     epsilon: Positive = 1e-3
     subspace: Count | None = None
-    draws: Annotated[int, Field(ge=2)] = 5
+    draws: Annotated[int, Field(ge=2, le=MOST)] = 5
     steps: Count = 200
     restarts: Count = 40
     tolerance: Positive = 1e-5

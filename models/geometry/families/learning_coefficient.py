@@ -26,7 +26,7 @@ from models.geometry.definition import Definition, Estimate, NotApplicableError,
 from models.geometry.families.local_posterior import TARGET_HMC, TARGET_MALA, Trace, hamiltonian, langevin
 from models.geometry.landscape import Landscape
 from models.joint.model import Model, log_prior
-from models.spec.settings import Count, Positive, Settings
+from models.spec.settings import MOST, Count, Positive, Settings
 
 MAX_R_HAT = 1.05
 MIN_ESS = 100.0
@@ -46,9 +46,9 @@ class Chains(Settings):
     """
 
     sampler: Literal["hmc", "mala"] = "hmc"
-    chains: Annotated[int, Field(ge=2)] = 4
+    chains: Annotated[int, Field(ge=2, le=MOST)] = 4
     warmup: Count = 500
-    draws: Annotated[int, Field(ge=4)] = 500
+    draws: Annotated[int, Field(ge=4, le=MOST)] = 500
     max_leapfrog: Count = 32
 
 

@@ -17,7 +17,7 @@ from models.geometry.definition import Definition, Estimate, Point
 from models.geometry.families.certificate import Gaussian, certify, optimise_posterior
 from models.geometry.families.margins import class_count, training_error
 from models.geometry.landscape import Landscape
-from models.spec.settings import Count, Positive, Settings, Share
+from models.spec.settings import MOST, Count, Positive, Settings, Share
 
 # --- the flatness sigma -----------------------------------------------------------------------------------------------
 
@@ -40,7 +40,7 @@ class Sigma(Settings):
 
     budget: Positive = 0.1
     on: Literal["error", "loss"] | None = None
-    pairs: Annotated[int, Field(ge=2)] = 30
+    pairs: Annotated[int, Field(ge=2, le=MOST)] = 30
 
 
 def _quantity(landscape: Landscape, on: str | None) -> Callable[[Array], Array]:

@@ -26,9 +26,9 @@ from pydantic import Field
 from models.geometry.connectivity.symmetries import hidden_layers, permute
 from models.geometry.definition import Definition, NotApplicableError, Point, Profile
 from models.joint.model import Model
-from models.spec.settings import Positive, Settings
+from models.spec.settings import MOST_POINTS, Positive, Settings
 
-GridPoints = Annotated[int, Field(ge=2)]
+GridPoints = Annotated[int, Field(ge=2, le=MOST_POINTS)]
 
 
 class Slice(Settings):

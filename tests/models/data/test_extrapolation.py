@@ -28,7 +28,21 @@ def test_glitch_is_told_with_row_column_value_and_distance():
     distance = (9_999_999 - column[:80].mean()) / column[:80].std()
     assert float(text.split(") is ")[1].split()[0]) == pytest.approx(distance, rel=0.05)
     assert told_of(text)[0] == 90
-    assert told_of("row 91 is fine") is None
+    for other in ("row 91 is fine", f"seed 0: {text}", f"{text} no", text.replace("?", "")):
+        assert told_of(other) is None
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["x = 3) is 5 standard deviations from the training rows: is it a glitch?", "a\nb", "row 7 (= )(", "", "{row}"],
+)
+def test_row_is_told_whatever_its_column_is_called(name):
+    column = normal()
+    column[90] = -9_999_999.5
+    (text,) = far_rows(replace(table(column), names=("age", name)), TRAIN, TEST)
+    number, said = told_of(text)
+    assert number == 90
+    assert text == f"{said}: is it a glitch?"
 
 
 @pytest.mark.parametrize("value", [-999.0, 9999.0, 20_000.0])

@@ -60,6 +60,17 @@ def changed_outside(dataset, rows, seed=1):
     return replace(dataset, numeric=numeric, target=target, factors=factors)
 
 
+@pytest.mark.parametrize("count", [3_000_000_000, 10**12])
+def test_a_count_that_32_bits_do_not_hold_is_refused_with_its_row(count):
+    counts = np.arange(100)
+    counts[41] = count
+    columns = np.random.default_rng(0).normal(size=(100, 2))
+    with pytest.raises(DataError, match=rf"row 42 of 'toy' is {count:,}, .* most 2,147,483,647: state the task 'real'"):
+        prepare(make(columns, counts, task="count"), Partition())
+    counts[41] = 2**31 - 1
+    assert prepare(make(columns, counts, task="count"), Partition()).task == "count"
+
+
 def test_parts_are_disjoint_cover_all_rows_and_have_sizes_that_depend_on_n_alone():
     dataset = random_table(n=103)
     for index in range(5):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from models.diagnostics.chains import _stuck as stuck
 from models.diagnostics.chains import bfmi, chain_faults, disagreeing
 from models.diagnostics.convergence import convergence, mcse_mean
 from models.diagnostics.diagnose import diagnose
@@ -234,6 +235,24 @@ def test_healthy_chains_are_not_taken_for_copies_or_for_stuck():
             draws = healthy(n_draws=500, seed=seed)
             faults = chain_faults(draws._replace(parameters={"theta": values}))
             assert not any(faults.values()), faults
+
+
+@pytest.mark.parametrize("acceptance", [0.1, 0.2, 0.5, 0.9])
+@pytest.mark.parametrize("n", [250, 1000])
+def test_metropolis_chains_that_often_reject_are_not_stuck_and_those_that_stop_are(acceptance, n):
+    rng = np.random.default_rng(3)
+    step = 2 / np.tan(acceptance * np.pi / 2)  # acceptance is 2 / pi arctan(2 / step) at a normal distribution
+    x = rng.normal(size=(400, 1))
+    theta = np.empty((400, n, 1), np.float32)
+    for t in range(n):
+        proposed = x + step * rng.normal(size=x.shape)
+        x = np.where(np.log(rng.random(x.shape)) < (x**2 - proposed**2) / 2, proposed, x)
+        theta[:, t] = x
+    assert np.mean(theta[:, 1:] != theta[:, :-1]) == pytest.approx(acceptance, abs=0.03)
+    assert sum(stuck([chain]) for chain in theta) <= 2
+    if acceptance * n >= 100:  # fewer moves do not tell a rest of half the draws from bad luck
+        theta[:, n // 2 :] = theta[:, n // 2, None]
+        assert all(stuck([chain]) for chain in theta)
 
 
 def test_too_few_draws_are_refused(identified):

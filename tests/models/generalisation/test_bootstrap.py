@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from models.generalisation.bootstrap import cluster_interval, independence_variance
+from models.generalisation.bootstrap import cluster_interval, independence_variance, variance
 
 WIDE = (-np.inf, np.inf)
 
@@ -29,6 +29,12 @@ def test_agreement_of_a_few_splits_is_not_certainty():
     found = cluster_interval(mean_of(np.ones(5)), 5, 0.04, (-1.0, 1.0), 0)
     assert (found.value, found.upper) == (1.0, 1.0)
     assert found.lower == pytest.approx(1 - 2.776445 * 0.2)
+
+
+def test_a_strong_correlation_has_less_of_a_floor_unless_all_splits_agree():
+    alike = 0.9 + 1e-4 * np.arange(10)
+    assert variance(alike, 10, 0.04, 1 - 0.9**2) == pytest.approx(0.04 / 4 * 0.19)
+    assert variance(np.ones(10), 10, 0.04, 0.0) == 0.04
 
 
 def test_few_splits_have_a_value_and_no_interval():

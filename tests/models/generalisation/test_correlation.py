@@ -96,7 +96,8 @@ def test_the_sentence_names_what_a_larger_value_stands_for_and_the_target():
     assert flatness_sentence("it", found, "neither").startswith("Solutions of larger value generalise worse here")
 
 
-def test_intervals_on_overlapping_splits_cover_at_their_nominal_rate():
+@pytest.mark.parametrize("spread", [0.02, 0.1, 1.0])
+def test_intervals_on_overlapping_splits_cover_at_their_nominal_rate(spread):
     """Gaps from real random splits of one dataset's rows, whose test rows overlap."""
     rng = np.random.default_rng(7)
     level, found = 0.5 * np.linspace(0, 1, 8), []
@@ -105,7 +106,7 @@ def test_intervals_on_overlapping_splits_cover_at_their_nominal_rate():
         for split in range(6):
             order = rng.permutation(100)
             gap = level + noise[:, order[:20]].mean(axis=1) - noise[:, order[20:80]].mean(axis=1)
-            columns.append((level + 0.1 * rng.normal(size=8), gap, np.full(8, split)))
+            columns.append((level + spread * rng.normal(size=8), gap, np.full(8, split)))
         found.append(rank_correlation(*map(np.concatenate, zip(*columns, strict=True))))
     truth = np.mean([each.tau for each in found])
     covered = np.mean([each.lower <= truth <= each.upper for each in found])

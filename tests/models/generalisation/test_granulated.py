@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy import stats
 
 from models.generalisation.granulated import granulated
 from models.generalisation.sweep_runs import usable_runs
@@ -74,6 +75,26 @@ def test_intervals_of_a_related_measure_cover_its_psi_at_their_nominal_rate():
         psi = psi_of(measure, 0.8 * measure + 0.6 * noise, split, settings).psi
         covered += psi.lower <= truth <= psi.upper
     assert covered >= 88
+
+
+@pytest.mark.parametrize(("noise", "n_splits"), [(0.05, 5), (0.3, 5), (0.3, 10)])
+def test_intervals_on_overlapping_splits_cover_psi_at_their_nominal_rate(noise, n_splits):
+    """Gaps of a full grid of learners, from random splits of the same rows."""
+    rng = np.random.default_rng(5)
+    split, settings = grid(n_splits)
+    level = 0.1 * ranks(settings["rate"]) + 0.1 * ranks(settings["width"]) + 0.1 * ranks(settings["decay"])
+    found = []
+    for _ in range(60):
+        rows, gap = rng.normal(size=(18, 100)), []
+        for _ in range(n_splits):
+            order = rng.permutation(100)
+            gap.append(rows[:, order[:20]].mean(axis=1) - rows[:, order[20:80]].mean(axis=1))
+        measure = level + noise * rng.normal(size=split.size)
+        found.append(psi_of(measure, level + np.concatenate(gap), split, settings).psi)
+    truth = np.mean([each.value for each in found])
+    assert sum(each.lower <= truth <= each.upper for each in found) >= 53
+    reach = np.mean([each.upper - each.lower for each in found]) / 2
+    assert reach < 1.5 * stats.t.ppf(0.975, n_splits - 1) * np.std([each.value for each in found])
 
 
 def test_without_varied_settings_it_says_so():

@@ -74,6 +74,25 @@ def test_intervals_of_a_related_measure_cover_its_information_at_their_nominal_r
     assert covered >= 88
 
 
+@pytest.mark.parametrize("n_splits", [5, 10])
+@pytest.mark.parametrize("rho", [0.0, 0.5, 0.8])
+def test_intervals_cover_what_is_left_once_a_strong_setting_is_known(rho, n_splits):
+    """Measure and gap follow `a`, and are correlated in what is left of them: a handful of pairs in each table."""
+    rng = np.random.default_rng(6)
+    agree = 0.5 + np.arcsin(rho) / np.pi
+    truth = 1 + (agree * np.log(agree) + (1 - agree) * np.log(1 - agree)) / np.log(2)
+    found = []
+    for _ in range(50):
+        split, settings = grid(n_splits, values={"a": (0, 1, 2), "b": (0, 1)})
+        measure, noise = rng.normal(size=(2, split.size))
+        gap = rho * measure + np.sqrt(1 - rho**2) * noise
+        found.append(information_of(measure + 100 * settings["a"], gap + 100 * settings["a"], split, settings))
+    assert np.mean([each.value for each in found]) > truth  # which the corrected value is nearer to
+    corrected, value = (abs(np.mean([getattr(each, of) for each in found]) - truth) for of in ("told", "value"))
+    assert corrected < 0.7 * value
+    assert sum(each.lower <= truth <= each.upper for each in found) >= 43
+
+
 def test_a_few_pairs_that_agree_by_luck_are_not_taken_for_certainty():
     split, gap = np.repeat(np.arange(5), 2), np.tile([0.0, 1.0], 5) * np.repeat([1, -1, 1, -1, 1], 2)
     found = information_of(gap, gap, split, {"a": np.tile([0, 1], 5)})

@@ -127,8 +127,9 @@ def test_softmax_coding_is_refused():
     assert "likelihood.coding to 'reference'" in refusal(Categorical())
 
 
-def test_improper_posterior_of_a_dispersion_is_refused():
-    assert "no proper posterior" in refusal(NegativeBinomial(), prior=Flat())
+def test_negative_binomial_under_a_flat_prior_is_refused():
+    said = refusal(NegativeBinomial(), prior=Flat())
+    assert "only where the data bound every coefficient; set prior.kind to 'normal'" in said
 
 
 def test_group_effects_have_their_own_scale_and_common_ones_the_prior():

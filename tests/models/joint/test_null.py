@@ -46,6 +46,12 @@ def test_log_alpha_is_finite_and_large_where_counts_vary_no_more_than_poisson():
     assert np.log(1e6) < log_alpha < 20
 
 
+def test_residuals_that_are_all_0_have_a_scale():
+    for family in (likelihoods.gaussian(), likelihoods.student_t(4.0)):
+        (location,), (log_scale,) = family.null(np.zeros(8))
+        assert (location, log_scale) == pytest.approx((0.0, np.log(1e-6)))
+
+
 def test_a_glitch_does_not_decide_where_a_students_t_starts():
     (location,), (log_scale,) = likelihoods.student_t(4.0).null(np.r_[RNG.normal(size=200), 1e7])
     assert abs(location) < 0.3

@@ -31,6 +31,8 @@ def refused(values, task=None):
         ([-1, *range(30)], "real", "some negative"),
         ([0.5, 1.5] * 20, "real", "not whole"),
         ([k * 1e20 for k in range(40)], "real", "not whole"),
+        ([*range(300), 3_000_000_000], "real", "beyond 2,147,483,647, the largest count"),
+        ([*range(300), 2**31 - 1], "count", "from 0 up"),
         (["1.5", "2.5", "3"] * 20, "real", "not whole"),
         (["3", "7"] * 20, "classes", "only 2 different"),
     ],
@@ -132,7 +134,7 @@ def test_dates_are_refused():
 def test_a_stated_task_that_the_values_cannot_have_is_refused_with_an_example():
     assert "text such as 'a', so its task cannot be 'real'" in refused(["a", "b"] * 20, "real")
     assert "holds -1, which is no count" in refused([-1, 2, 3], "count")
-    assert "holds 1e+20, which is no count" in refused([1e20, 2, 3], "count")
+    assert "holds 1e20, which is no count" in refused([1e20, 2, 3], "count")
     assert "holds 0.5, which is no count" in refused([0.5, 2, 3], "count")
 
 

@@ -4,9 +4,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.digits import format_ess, format_estimate, format_number, format_r_hat
+from models.digits import (
+    format_beside,
+    format_ess,
+    format_estimate,
+    format_number,
+    format_r_hat,
+    format_short,
+    format_signed,
+)
 from services.commands.workers import tell
-from services.rendering.formatting import format_p_value, format_probability, format_seconds, printable
+from services.rendering.formatting import format_hours, format_p_value, format_probability, format_seconds, printable
 
 
 @pytest.mark.parametrize(
@@ -54,6 +62,37 @@ def test_value_and_error_have_matching_digits(value, error, expected):
 )
 def test_numbers_keep_three_significant_digits(value, expected):
     assert format_number(value) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(0.0, "+0.00"), (0.414, "+0.41"), (-0.003, "-0.003"), (0.00002, "+0.00002"), (3e-7, "+3e-7"), (-1e-12, "-1e-12")],
+)
+def test_correlations_are_told_on_the_side_of_zero_where_they_are(value, expected):
+    assert format_signed(value) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(1.0, "1.00"), (1.0004, "1.0004"), (0.99996, "0.99996"), (3.2e31, "3.20e31"), (1e-12, "1.00e-12"), (1.02, "1.02")],
+)
+def test_ratios_are_told_on_the_side_of_one_where_they_are(value, expected):
+    assert format_beside(value, 1.0) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(3.5, "3.5"), (1200.0, "1,200"), (100_000.0, "100,000"), (3.2e31, "3.2e31"), (1e-12, "1e-12"), (0.61, "0.61")],
+)
+def test_a_persons_own_numbers_have_no_trailing_zeros(value, expected):
+    assert format_short(value) == expected
+
+
+@pytest.mark.parametrize(
+    ("hours", "expected"), [(0.004, "0.00"), (12.345, "12.35"), (12345.67, "12,346"), (3.2e31, "3.2000e31")]
+)
+def test_hours_have_at_most_five_digits(hours, expected):
+    assert format_hours(hours) == expected
 
 
 SIZES = st.floats(1e-300, 1e300).map(lambda x: x) | st.floats(-300, 300).map(lambda power: 10.0**power)

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from deltalake import DeltaTable
 
 from services.store import commits, tables
+from services.store.archive import object_name
 from services.store.objects import Storage
 from services.store.store import Store
 from services.store.writer import writing
@@ -68,6 +70,36 @@ def test_a_claim_to_put_files_together_is_one_writers_until_it_ends_or_is_old(lo
         ):
             assert (third, fourth) == (True, False)
     assert storage.names(commits.CLAIMS) == []
+
+
+def test_what_is_deleted_while_files_are_put_together_stays_deleted(
+    location: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = some_records(3)
+    for record in records:
+        with writing(location) as writer:
+            writer.put(record)
+    gone, also, _ = (record.request.run_key for record in records)
+    storage = Storage(location)
+    with writing(location) as first, writing(location) as second:
+        second._committer.delete(gone)  # after the first one looked: what it puts together has these rows
+        with monkeypatch.context() as patch:
+            patch.setattr(DeltaTable, "update_incremental", lambda _: None)
+            first._committer._tidy("metrics")
+        second._committer._tidy("curves")
+        first._committer.delete(also)  # by files of which there are no more
+    storage.remove("bundles", object_name(gone))
+    storage.remove("bundles", object_name(also))
+    assert_holds_exactly(location, [records[2]])
+
+
+def test_a_damaged_claim_holds_nobody_up(tmp_path: Path) -> None:
+    storage = Storage(tmp_path)
+    for data in (b"", b"2026-13-01T00:00:00", b"\xff"):
+        storage.replace(commits.CLAIMS, "runs.0", data)
+        with commits.claimed(storage, "runs", datetime(2026, 3, 1, 12, tzinfo=UTC)) as alone:
+            assert alone
+        assert storage.names(commits.CLAIMS) == []
 
 
 def append_for_it(location: str) -> None:

@@ -86,6 +86,11 @@ def test_what_no_worker_can_hold_is_not_planned(predictor, inference, words):
     assert words in str(refused.value)
 
 
+def test_a_sweep_that_is_too_large_is_refused_before_any_of_it_is_planned():
+    with pytest.raises(SpecError, match="200,000,000 runs"):
+        planned(table("classes"), seeds=100_000_000, splits=1)
+
+
 def test_runs_that_are_the_same_are_planned_once():
     same = planned(CLASSES, vary={"inference.learning_rate": [0.01, 0.010, "1e-2"]})
     assert len(same.run_keys) == 2 * 2
