@@ -59,7 +59,8 @@ class LocalChains(Chains):
 
     Attributes:
         sampler: "sgld" takes one gradient over `batch_size` random rows in place of a transition, and rejects nothing:
-            its bias grows with `step_size` and is not in the standard error. The loss is still over all rows.
+            its bias grows with `step_size` and is not in the standard error, and there is no value only where the
+            checks show it. The loss is still over all rows.
         gamma: strength of the localisation.
         n_beta: inverse temperature; None is n / log n.
         step_size: of SGLD, squared length of its noise in units of the localisation.

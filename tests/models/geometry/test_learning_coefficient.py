@@ -167,7 +167,7 @@ def test_where_a_valley_narrows_there_is_no_value_or_that_of_a_quadrature(valley
         return hamiltonian(density, jnp.zeros(dimension), key, chains=4, warmup=500, draws=draws, **how)
 
     found = jax.device_get(jax.jit(jax.vmap(run))(jax.random.split(jax.random.key(11), KEYS)))
-    judgements = [judged(jax.tree.map(lambda a, i=i: a[i], found), n_beta, 0.0) for i in range(KEYS)]
+    judgements = [judged(jax.tree.map(lambda a, i=i: jnp.asarray(a[i]), found), n_beta, 0.0) for i in range(KEYS)]
     known = [(j.value[0] - truth) / j.standard_error[0] for j in judgements if np.isfinite(j.value[0])]
     assert np.all(np.abs(known) < 3.5), known
     assert len(known) >= 0.9 * KEYS if valley == "bowl" else len(known) <= 0.1 * KEYS
