@@ -43,7 +43,7 @@ class Chains(Settings):
             degenerate and whose walls are steep, such as x^4's (Roberts and Tweedie 1996), where it mostly has no
             value: one step seldom diverges where it is too long, but the virial is off.
         chains: at least 2, or nothing could disagree.
-        draws: of each chain after `warmup`, and as many again at half the step for a check, at twice the cost.
+        draws: of each chain after `warmup`, and as many again at half the step for a check, at twice their cost.
         max_leapfrog: a transition of HMC takes 1 to so many leapfrog steps, each a gradient over all rows.
     """
 
