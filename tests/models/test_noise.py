@@ -10,7 +10,7 @@ from models.preparation import prepare
 from models.spec import MLP, Cosine, Learner, Linear, Normal, Optimise, Poisson
 from tests.models.runs import fit_all, request
 
-# An epoch of 300 rows is six steps of Adam: log alpha gets no further than 1.1 in all of them.
+# An epoch of 180 training rows is five steps of Adam: log alpha gets no further than 0.9 in all of them.
 NET = Learner(
     name="net",
     predictor=MLP(widths=(32, 32)),
