@@ -99,17 +99,25 @@ class Dispatch:
         Raises:
             ClusterError: Ray does not start, or did so too often.
         """
+        lost = self._leave()
+        self._restart()
+        yield from lost
+
+    def _leave(self) -> list[Lost]:
+        """Hold nothing any more of a Ray that died, and wait for what was at work with it.
+
+        Another one could not tell whose references they are. And where an object is lost that is still referred to, Ray
+        ends this process without a word a tenth of a second later.
+        """
         lost = []
         for actor in self._busy():
             job = self._pool.release(actor)
             for event in self._again(actor, job, Death("Ray on its machine died", accident=True)):
                 self._note(event, job)
                 lost.append(event)
-        # Before that Ray is left: another one could not tell whose they are.
         self._pool.forget()
         self._refs.clear()
-        self._restart()
-        yield from lost
+        return lost
 
     def _busy(self) -> list[Actor]:
         return [actor for actor in self._pool.actors if actor.job]

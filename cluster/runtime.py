@@ -88,9 +88,11 @@ def _terminable() -> Iterator[None]:
 def is_broken() -> bool:
     """Whether a process died of the Ray that was started here; this one would be ended a quarter of a minute later."""
     node: Any = worker._global_node
-    return node is not None and any(
-        each.process.poll() is not None for name in _VITAL for each in node.all_processes.get(name, ())
-    )
+    vital = [] if node is None else [each for name in _VITAL for each in node.all_processes.get(name, ())]
+    if any(each.process.poll() is not None for each in vital):
+        return True
+    # A raylet whose agent died says that its machine is dead, and is seen to end too late.
+    return bool(vital) and not any(each["Alive"] for each in ray.nodes())
 
 
 def _start(**options: Any) -> None:

@@ -11,13 +11,12 @@ What a library predicts is turned into a distribution with at most one number mo
 Everything runs on one thread, so that equal seeds give equal bits.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from scipy import optimize, stats
+from scipy import stats
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.model_selection import StratifiedKFold
@@ -25,7 +24,7 @@ from sklearn.svm import SVC, SVR
 from threadpoolctl import threadpool_limits
 
 from models.data.dataset import DataError, Part, Split
-from models.joint.counts import negative_binomial_log_mass
+from models.fitting.noise import count_log_mass, likeliest_log_alpha
 from models.prediction.predictive import N_SAMPLES, Predictive
 from models.spec.learner import Learner
 from models.spec.predictors import BoostedTrees, SupportVectors
@@ -36,7 +35,6 @@ _MIN_LEAF = 20
 _NO_SPLIT = "no tree split its {} training rows, so that all rows are predicted alike: lower predictor.min_leaf"
 _MIN_SD = 1e-6
 _MIN_COUNT_MEAN = 1e-3
-_LOG_ALPHA = (-7.0, 30.0)
 
 # (n, d) inputs to (n,) means on the split's scale, or to (n, K) probabilities.
 _Function = Callable[[np.ndarray], np.ndarray]
@@ -186,24 +184,13 @@ def _real(function: _Function, split: Split, seed: int) -> Callable[[Part], Pred
 
 
 def _counts(function: _Function, split: Split, seed: int) -> Callable[[Part], Predictive]:
-    y, mean = split.validation.y, function(split.validation.x)
-
-    def loss(log_alpha: float) -> float:
-        return -float(np.mean(_log_mass(y, mean, log_alpha)))
-
-    found: Any = optimize.minimize_scalar(loss, bounds=_LOG_ALPHA, method="bounded")
-    alpha = float(np.exp(found.x))
+    log_alpha = likeliest_log_alpha(split.validation.y, function(split.validation.x))
+    alpha = math.exp(log_alpha)
 
     def predict(part: Part) -> Predictive:
         mean = function(part.x)
         rng = np.random.default_rng(seed)
         samples = rng.negative_binomial(alpha, (alpha / (alpha + mean))[:, None], (len(mean), N_SAMPLES))
-        return Predictive(_log_mass(part.y, mean, np.log(alpha)), mean=mean, samples=samples.astype(float))
+        return Predictive(count_log_mass(part.y, mean, log_alpha), mean=mean, samples=samples.astype(float))
 
     return predict
-
-
-def _log_mass(y: np.ndarray, mean: np.ndarray, log_alpha: float) -> np.ndarray:
-    """(n,) negative binomial log masses; SciPy's cancel where alpha is large."""
-    with jax.enable_x64(True):
-        return np.asarray(negative_binomial_log_mass(jnp.asarray(y), jnp.log(mean), jnp.asarray(log_alpha)))

@@ -24,7 +24,7 @@ from models.spec.predictors import Linear
 from models.spec.priors import Flat
 
 FULL_BATCH = 2**31 - 1
-# Of a log sigma that the validation part decides: the sd that holds it, rounds at most, and a change that is none.
+# Of a spread that the validation part decides: the sd that holds it, rounds at most, and a change that is none.
 HELD, ROUNDS, SETTLED = 1e-3, 30, 1e-2
 
 
@@ -85,9 +85,9 @@ def _point(run: Run, state: State) -> RunResult:
         remedy = "lower the learning rate"
         return diverged(run, model.n_parameters, f"the loss was no longer finite in epoch {epochs}: {remedy}", curves)
     theta, warnings = fit.theta, ()
-    if (log_scale := noise.floored_log_scale(model, theta, run.split.validation)) is not None:
-        warnings = (noise.warning(float(model.extra(theta)[0]), log_scale),)
-        theta = theta.at[model.n_weights].set(log_scale)
+    if (spread := noise.refuted_spread(model, theta, run.split.validation)) is not None:
+        warnings = (noise.warning(model, float(model.extra(theta)[0]), spread),)
+        theta = theta.at[model.n_weights].set(spread)
     return point_result(run, theta, curves, warnings, _no_estimate(run))
 
 
@@ -107,10 +107,10 @@ def _fit_convex(run: Run) -> RunResult:
         decay = jnp.asarray(inference.weight_decay)
         found = minimise(run.start(run.keys.init), x, y, scales, decay, centre)
         warnings = ()
-        if noise.floored_log_scale(model, found.theta, run.split.validation) is not None:
+        if noise.refuted_spread(model, found.theta, run.split.validation) is not None:
             fitted = float(model.extra(found.theta)[0])
-            found = _with_unseen_noise(run, lambda held, at: minimise(at, x, y, scales.at[-1].set(HELD), decay, held))
-            warnings = (noise.warning(fitted, float(model.extra(found.theta)[0])),)
+            found = _with_unseen_spread(run, lambda held, at: minimise(at, x, y, scales.at[-1].set(HELD), decay, held))
+            warnings = (noise.warning(model, fitted, float(model.extra(found.theta)[0])),)
         steps = int(found.steps)
     losses = np.asarray(found.losses[:steps])
     curves = {"step": np.arange(1, steps + 1), "train_loss": losses}
@@ -123,20 +123,20 @@ def _fit_convex(run: Run) -> RunResult:
     return point_result(run, found.theta, curves, warnings, _no_estimate(run))
 
 
-def _with_unseen_noise(run: Run, minimise: Callable[[Array, Array], lbfgs.Optimum]) -> lbfgs.Optimum:
+def _with_unseen_spread(run: Run, minimise: Callable[[Array, Array], lbfgs.Optimum]) -> lbfgs.Optimum:
     """The weights of largest log joint given log sigma, at the log sigma that the validation part has under them.
 
     `minimise(centre, start)` holds log sigma at the centre's. Begun at the target's own scale, each weight held back as
-    the noise asks for, the two settle in a few rounds.
+    the noise asks for, the two settle in a few rounds. The same for log alpha.
     """
     model = run.model
     held = jnp.asarray(run.prior_centre)
     found = minimise(held, held)
     for _ in range(ROUNDS):
-        log_scale = noise.unseen_log_scale(model, found.theta, run.split.validation)
-        settled = abs(log_scale - float(held[-1])) < SETTLED
-        held = held.at[-1].set(log_scale)
-        found = minimise(held, found.theta.at[-1].set(log_scale))
+        spread = noise.unseen_spread(model, found.theta, run.split.validation)
+        settled = abs(spread - float(held[-1])) < SETTLED
+        held = held.at[-1].set(spread)
+        found = minimise(held, found.theta.at[-1].set(spread))
         if settled:
             break
     return found

@@ -11,6 +11,7 @@ from models.data.dataset import Part, Split
 from models.diagnostics import warnings as cautions
 from models.diagnostics.diagnose import diagnose
 from models.diagnostics.draws import PosteriorDraws, to_datatree
+from models.fitting import noise
 from models.joint import propriety
 from models.joint.likelihoods import Family
 from models.joint.model import Model
@@ -184,13 +185,22 @@ def _result(
         metrics=evaluation.metrics,
         pointwise=evaluation.pointwise,
         predictions=evaluation.predictions,
-        warnings=(*warnings, *run.split.far, *_exact(evaluation.metrics, run.split)),
+        warnings=(*warnings, *_too_sure(run, predictives), *run.split.far, *_exact(evaluation.metrics, run.split)),
         **fields,  # type: ignore[arg-type]
     )
 
 
 def _improper(cause: str | None) -> tuple[str, ...]:
     return () if cause is None else (f"{cause}: {propriety.REMEDY}",)
+
+
+def _too_sure(run: Run, predictives: Mapping[PartName, Predictive]) -> Iterator[str]:
+    """A Poisson likelihood has no spread that could grow with what the mean leaves out."""
+    likelihood, unseen = run.request.learner.likelihood, predictives["validation"]
+    if likelihood is None or likelihood.kind != "poisson" or unseen.mean is None:
+        return
+    if (said := noise.too_sure(run.split.validation.y, unseen.mean, unseen.log_density)) is not None:
+        yield said
 
 
 def _exact(metrics: Sequence[Metric], split: Split) -> Iterator[str]:

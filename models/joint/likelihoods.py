@@ -33,6 +33,7 @@ class Family:
         mean: (eta, extra) -> (n,) E[y]; None for classes.
         probabilities: (eta, extra) -> (n, K) class probabilities; None unless the target is classes.
         sample: (key, eta, extra) -> (n,) one draw per row; None for classes.
+        log_link: whether eta is the logarithm of the mean.
         null: y -> (k,) eta and (m,) extra of the null model, one distribution for all rows (see
         `models.joint.null`); None
             for a family that nothing is fitted by.
@@ -46,6 +47,7 @@ class Family:
     probabilities: Callable[[Array, Array], Array] | None = None
     sample: Callable[[PRNGKeyArray, Array, Array], Array] | None = None
     null: Callable[[np.ndarray], Null] | None = None
+    log_link: bool = False
 
 
 def categorical(n_classes: int, *, reference: bool = False) -> Family:
@@ -157,7 +159,14 @@ def poisson() -> Family:
         return jax.random.poisson(key, jnp.exp(eta[:, 0])).astype(eta.dtype)
 
     return Family(
-        "poisson", 1, (), log_density, null=null.poisson, mean=lambda eta, extra: jnp.exp(eta[:, 0]), sample=sample
+        "poisson",
+        1,
+        (),
+        log_density,
+        null=null.poisson,
+        mean=lambda eta, extra: jnp.exp(eta[:, 0]),
+        sample=sample,
+        log_link=True,
     )
 
 
@@ -184,4 +193,5 @@ def negative_binomial() -> Family:
         null=null.negative_binomial,
         mean=lambda eta, extra: jnp.exp(eta[:, 0]),
         sample=sample,
+        log_link=True,
     )

@@ -78,8 +78,15 @@ class Run:
         return priors.null_centre(self.model, self.split.train.y)
 
     def start(self, key: PRNGKeyArray) -> Array:
-        """(p,) a freshly drawn predictor about the null model."""
+        """(p,) a freshly drawn predictor about the null model.
+
+        Under a log link its last weights are 0, so that it is the null model: drawn ones would multiply each mean by
+        exp(N(0, 2)), which training has to undo before it learns anything, and never does to a per cent.
+        """
         theta = self.model.init(key)
+        if self.model.family.log_link:
+            last = self.model.leaves[-2]
+            theta = theta.at[last.start : last.stop].set(0.0)
         return theta + jnp.asarray(self.prior_centre, theta.dtype)
 
     @property

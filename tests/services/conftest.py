@@ -7,8 +7,16 @@ from uuid import uuid4
 import pytest
 
 from services.ledger.database import Ledger
+from services.settings import settings
 from tests.support import postgres
 from tests.support.s3 import BUCKET, S3Server
+
+
+@pytest.fixture(autouse=True)
+def _environment() -> Iterator[None]:
+    """What a test says in the environment is forgotten with it: the settings are read once for a process."""
+    yield
+    settings.cache_clear()
 
 
 @pytest.fixture(scope="session")

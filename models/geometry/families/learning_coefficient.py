@@ -7,7 +7,7 @@ section 4; Watanabe 2013). At a regular minimum it is p/2, less what the localis
 eigenvalues h it is 1/2 sum n beta h / (n beta h + gamma). A minimum whose neighbourhood is degenerate has less.
 
 The expectation is over Markov chains that start at theta, and its standard error is their Monte Carlo error. Where the
-chains disagree, or a trajectory diverged, there is no value.
+chains disagree, a trajectory diverged, or a check of the sampler fails that it has not come round, there is no value.
 """
 
 import math
@@ -30,18 +30,19 @@ from models.spec.settings import MOST, Count, Positive, Settings
 
 MAX_R_HAT = 1.05
 MIN_ESS = 100.0
-PARTS = ("", "r_hat", "ess", "divergences")
+MAX_Z = 3.0  # of a difference that is 0 but for the Monte Carlo error
+PARTS = ("", "r_hat", "ess", "divergences", "step_sizes", "virial")
 
 
 class Chains(Settings):
     """The Metropolis-adjusted chains.
 
     Attributes:
-        sampler: "hmc", or "mala", which is HMC with one leapfrog step: cheaper, but its error can be understated
-            where valleys are degenerate and their walls steep, such as x^4's (Roberts and Tweedie 1996), and one step
-            seldom diverges where it is too long.
+        sampler: "hmc", or "mala", which is HMC with one leapfrog step: cheaper, but no sampler for valleys that are
+            degenerate and whose walls are steep, such as x^4's (Roberts and Tweedie 1996), where it mostly has no
+            value: one step seldom diverges where it is too long, but the virial is off.
         chains: at least 2, or nothing could disagree.
-        draws: of each chain after `warmup`.
+        draws: of each chain after `warmup`, and as many again at half the step for a check, at twice their cost.
         max_leapfrog: a transition of HMC takes 1 to so many leapfrog steps, each a gradient over all rows.
     """
 
@@ -57,7 +58,8 @@ class LocalChains(Chains):
 
     Attributes:
         sampler: "sgld" takes one gradient over `batch_size` random rows in place of a transition, and rejects nothing:
-            its bias grows with `step_size` and is not in the standard error. The loss is still over all rows.
+            its bias grows with `step_size` and is not in the standard error, and there is no value only where the
+            checks show it. The loss is still over all rows.
         gamma: strength of the localisation.
         n_beta: inverse temperature; None is n / log n.
         step_size: of SGLD, squared length of its noise in units of the localisation.
@@ -80,10 +82,14 @@ def judged(trace: Trace, factor: float, baseline: float) -> Estimate:
     singular minimum agree about the loss long before they agree about how far they have strayed, and their mean is then
     too low. Where trajectories diverged, the step was too long for a part of the space, such as the narrow neck of a
     valley: all chains keep out of it alike, agree, and have a mean that is too low; so there is none (Betancourt 2017,
-    section 6.2). The mean's error is sd / sqrt(ESS). Those of the diagnostics are by the jackknife over chains.
+    section 6.2). Nor is there where one of two checks is off by more than `MAX_Z` of its errors, in either direction:
+    "step_sizes", the larger difference of the trace's and the distances' means between the full and half of the step;
+    and "virial", the larger mean of the virials at the two, which is 0 unless the chains are held out of a part of the
+    space or still drift. The mean's error is sd / sqrt(ESS), at the full step. Those of R-hat and ESS are by the
+    jackknife over chains; a check counts in its own errors, and so has an error of 1.
     """
-    values = np.asarray(trace.values, np.float64)[:, :, None]
-    both = np.concatenate([values, np.asarray(trace.distances, np.float64)[:, :, None]], axis=2)
+    values, distances, virials = (_stacked(pair) for pair in zip(trace.full, trace.half, strict=True))
+    both = np.stack([values[..., 0], distances[..., 0]], axis=2)
     chains = len(values)
 
     def diagnose(some: np.ndarray) -> np.ndarray:
@@ -91,17 +97,35 @@ def judged(trace: Trace, factor: float, baseline: float) -> Estimate:
         return np.array([np.max(found.r_hat), found.ess_bulk[0] * chains / len(some)])
 
     r_hat, ess = diagnose(both)
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", divide="ignore"):
         without = np.stack([diagnose(np.delete(both, i, axis=0)) for i in range(chains)])
         errors = np.sqrt((chains - 1) * np.var(without, axis=0))
+        step_sizes = np.max([_difference(values), _difference(distances)])
+        virial = np.max(np.abs(_means(virials)) / mcse_mean(virials))
     divergences = int(np.sum(trace.divergences))
-    agree = r_hat <= MAX_R_HAT and ess >= MIN_ESS and divergences == 0
-    mean = factor * (float(np.mean(values)) - baseline) if agree else math.nan
+    checked = divergences == 0 and step_sizes <= MAX_Z and virial <= MAX_Z
+    agree = r_hat <= MAX_R_HAT and ess >= MIN_ESS and checked
+    mean = factor * (_means(values)[0] - baseline) if agree else math.nan
     return Estimate(
-        np.array([mean, r_hat, ess, divergences]),
-        np.array([factor * mcse_mean(values)[0], *errors, 0.0]),
+        np.array([mean, r_hat, ess, divergences, step_sizes, virial]),
+        np.array([factor * mcse_mean(values)[0], *errors, 0.0, 1.0, 1.0]),
         int(trace.n_gradients),
     )
+
+
+def _stacked(pair: tuple[Array, Array]) -> np.ndarray:
+    """(chains, draws, 2) of the full step and half of it."""
+    return np.stack([np.asarray(some, np.float64) for some in pair], axis=2)
+
+
+def _means(draws: np.ndarray) -> np.ndarray:
+    return np.mean(draws, axis=(0, 1))
+
+
+def _difference(draws: np.ndarray) -> float:
+    """How far the two means are apart, in errors of their difference."""
+    full, half = _means(draws)
+    return abs(full - half) / np.hypot(*mcse_mean(draws))
 
 
 def _parts(point: Point, settings: Settings) -> tuple[str, ...]:

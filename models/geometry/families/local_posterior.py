@@ -1,7 +1,9 @@
-"""Chains on a log density in the neighbourhood of one point, of which a single number per draw is kept.
+"""Chains on a log density in the neighbourhood of one point, of which three numbers per draw are kept.
 
-All chains run side by side in one compiled scan and adapt together. Nothing here knows of models: a density is a plain
-function of a (q,) position. Memory is a few vectors of length q for each chain.
+All chains run side by side in one compiled scan and adapt together. When they have made their draws they go on from
+there with steps of half the size and twice as many of them, so that a mean that rests on the step can be told by the
+second half of the trace. Nothing here knows of models: a density is a plain function of a (q,) position. Memory is a
+few vectors of length q for each chain.
 """
 
 from collections.abc import Callable
@@ -22,20 +24,36 @@ ASTRAY = 1000.0  # as in Stan
 FIRST_STEP = 0.1  # where every adaptation begins, in units of the metric
 
 
-class Trace(NamedTuple):
-    """What chains leave.
+class Draws(NamedTuple):
+    """What chains leave at one step size.
 
     Attributes:
-        values: (chains, draws) the traced number after warm-up.
-        distances: (chains, draws) squared distance from the start, likewise.
-        divergences: (chains,) trajectories after warm-up whose energy went astray, by more than `ASTRAY` or to NaN: the
-            steps are too long for a part of the space, which the chain therefore does not enter.
-        acceptance: mean acceptance probability after warm-up.
-        n_gradients: of all chains together, warm-up included.
+        values: (chains, draws) the traced number.
+        distances: (chains, draws) squared distance from the start.
+        virials: (chains, draws) q + (u - start) . grad log p(u), whose expectation under p is 0 where p falls off at
+            infinity (Stein's identity of the field u - start). It is the rate at which Langevin dynamics would lengthen
+            the squared distance, so that its mean is positive where the chains are held out of a part of the space.
     """
 
     values: Float[Array, "chains draws"]
     distances: Float[Array, "chains draws"]
+    virials: Float[Array, "chains draws"]
+
+
+class Trace(NamedTuple):
+    """What chains leave after warm-up.
+
+    Attributes:
+        full: at the step size that warm-up found.
+        half: at half of it, with two steps in place of each.
+        divergences: (chains,) trajectories of both whose energy went astray, by more than `ASTRAY` or to NaN: the
+            steps are too long for a part of the space, which the chain therefore does not enter.
+        acceptance: mean acceptance probability at the full step.
+        n_gradients: of all chains together, warm-up and half steps included.
+    """
+
+    full: Draws
+    half: Draws
     divergences: Int[Array, " chains"]
     acceptance: Float[Array, ""]
     n_gradients: Int[Array, ""]
@@ -90,12 +108,16 @@ def hamiltonian(
 
     A transition takes 1 to `max_leapfrog` leapfrog steps, uniformly at random; with 1 it is the Metropolis-adjusted
     Langevin algorithm (MALA). In warm-up the chains tune one step size to the acceptance `target`, and a diagonal
-    metric to their joint variances, renewed in growing windows; both are fixed in the draws that count. A trajectory
+    metric to their joint variances, renewed in growing windows; both are fixed in the draws that count. As many draws
+    again follow at half the step and with twice the leapfrog steps, which leaves the trajectories as long. A trajectory
     that ends where the density is 0 or NaN is rejected.
     """
     momentum_key, length_key = jax.random.split(key)
-    phase = _phases(warmup, draws)
-    n_steps = jax.random.randint(length_key, (warmup + draws,), 1, max_leapfrog + 1)
+    halved = warmup + draws
+    phase = _phases(warmup, 2 * draws)
+    n_steps = jax.random.randint(length_key, (halved,), 1, max_leapfrog + 1)
+    n_steps = jnp.concatenate([n_steps, 2 * n_steps[warmup:]])
+    shares = jnp.where(jnp.arange(halved + draws) < halved, 1.0, 0.5).astype(start.dtype)
 
     def at(positions: Array) -> _State:
         (log_density, traced), gradient = jax.vmap(jax.value_and_grad(density, has_aux=True))(positions)
@@ -110,12 +132,12 @@ def hamiltonian(
 
         return jax.lax.fori_loop(0, n, once, (state, momentum))
 
-    def transition(carry: tuple, each: tuple) -> tuple[tuple, tuple[Array, Array, Array, Array]]:
+    def transition(carry: tuple, each: tuple) -> tuple[tuple, tuple[Draws, Array, Array]]:
         state, step, spread, metric = carry
-        (adapts, collects, renews), n, i = each
+        (adapts, collects, renews), n, share, i = each
         noise_key, accept_key = jax.random.split(jax.random.fold_in(momentum_key, i))
         z = jax.random.normal(noise_key, state.position.shape, state.position.dtype)
-        size = jnp.exp(jnp.where(adapts, step.log_step, step.log_average))
+        size = share * jnp.exp(jnp.where(adapts, step.log_step, step.log_average))
         proposal, momentum = leapfrog(state, z / jnp.sqrt(metric), size, metric, n)
         kinetic = 0.5 * jnp.sum(metric * jnp.square(momentum) - jnp.square(z), axis=1)
         gain = proposal.log_density - state.log_density - kinetic
@@ -130,17 +152,17 @@ def hamiltonian(
         spread = _choose(collects, _widened(spread, state.position), spread)
         metric = jnp.where(renews, _variances(spread), metric)
         step, spread = _choose(renews, (_fresh_step(start.dtype), _fresh_spread(start)), (step, spread))
-        return (state, step, spread, metric), (state.traced, _squared(state.position - start), astray, jnp.mean(accept))
+        left = _left(state.traced, state.position - start, state.gradient)
+        return (state, step, spread, metric), (left, astray, jnp.mean(accept))
 
     begin = at(jnp.broadcast_to(start, (chains, start.size)))
     carry = (begin, _fresh_step(start.dtype), _fresh_spread(start), jnp.ones_like(start))
-    each = (jax.tree.map(jnp.asarray, phase), n_steps, jnp.arange(warmup + draws))
-    _, (traced, apart, astray, accept) = jax.lax.scan(transition, carry, each)
+    each = (jax.tree.map(jnp.asarray, phase), n_steps, shares, jnp.arange(halved + draws))
+    _, (left, astray, accept) = jax.lax.scan(transition, carry, each)
     return Trace(
-        traced[warmup:].T,
-        apart[warmup:].T,
+        *_by_step(jax.tree.map(lambda a: a[warmup:], left)),
         jnp.sum(astray[warmup:], axis=0),
-        jnp.mean(accept[warmup:]),
+        jnp.mean(accept[warmup:halved]),
         chains * (1 + jnp.sum(n_steps)),
     )
 
@@ -161,28 +183,43 @@ def langevin(
         u <- u + e / 2 drift(u, key) + sqrt(e) N(0, I)
 
     `drift` is an unbiased estimate of the log density's gradient. Nothing is rejected: the chains' law is off by O(e)
-    and by the drift's noise, which no standard error tells of.
+    and by the drift's noise, which no standard error tells of. As many draws again follow at e / 2, two moves to each.
     """
 
-    def move(u: Array, i: Array) -> tuple[Array, Array]:
-        keys = jax.random.split(jax.random.fold_in(key, i), 2 * chains)
-        noise = jax.vmap(lambda k: jax.random.normal(k, start.shape, start.dtype))(keys[:chains])
-        u = u + 0.5 * step_size * jax.vmap(drift)(u, keys[chains:]) + step_size**0.5 * noise
-        return u, i
+    def drifts(u: Array, keys: Array) -> Array:
+        return jax.vmap(drift)(u, keys)
 
-    def draw(u: Array, i: Array) -> tuple[Array, tuple[Array, Array]]:
-        u, _ = move(u, i)
-        return u, (jax.vmap(traced)(u), _squared(u - start))
+    def move(u: Array, key: Array, size: Array) -> Array:
+        keys = jax.random.split(key, 2 * chains)
+        noise = jax.vmap(lambda k: jax.random.normal(k, start.shape, start.dtype))(keys[:chains])
+        return u + 0.5 * size * drifts(u, keys[chains:]) + jnp.sqrt(size) * noise
+
+    def draw(u: Array, each: tuple[Array, Array]) -> tuple[Array, Draws]:
+        i, moves = each
+        fresh = jax.random.fold_in(key, i)
+        size = (step_size / moves).astype(start.dtype)
+        u = jax.lax.fori_loop(0, moves, lambda k, u: move(u, jax.random.fold_in(fresh, k), size), u)
+        virial = drifts(u, jax.random.split(jax.random.fold_in(fresh, moves), chains))
+        return u, _left(jax.vmap(traced)(u), u - start, virial)
 
     u = jnp.broadcast_to(start, (chains, start.size))
-    u, _ = jax.lax.scan(move, u, jnp.arange(warmup))
-    _, (values, apart) = jax.lax.scan(draw, u, warmup + jnp.arange(draws))
+    size = jnp.asarray(step_size, start.dtype)
+    u = jax.lax.fori_loop(0, warmup, lambda i, u: move(u, jax.random.fold_in(key, i), size), u)
+    moves = jnp.repeat(jnp.array([1, 2]), draws)
+    _, left = jax.lax.scan(draw, u, (warmup + jnp.arange(2 * draws), moves))
     none = jnp.zeros(chains, jnp.int32)
-    return Trace(values.T, apart.T, none, jnp.ones((), start.dtype), jnp.asarray(chains * (warmup + draws)))
+    n_gradients = chains * (warmup + 5 * draws)  # three moves and two virials for each pair of draws
+    return Trace(*_by_step(left), none, jnp.ones((), start.dtype), jnp.asarray(n_gradients))
 
 
-def _squared(apart: Array) -> Float[Array, " chains"]:
-    return jnp.sum(jnp.square(apart), axis=1)
+def _left(traced: Array, apart: Array, gradient: Array) -> Draws:
+    return Draws(traced, jnp.sum(jnp.square(apart), axis=1), apart.shape[1] + jnp.sum(apart * gradient, axis=1))
+
+
+def _by_step(left: Draws) -> tuple[Draws, Draws]:
+    """Draws (2 draws, chains) as those at the full step and those at half of it, (chains, draws) each."""
+    full, half = (Draws(*columns) for columns in zip(*(jnp.split(a.T, 2, axis=1) for a in left), strict=True))
+    return full, half
 
 
 # --- adaptation -------------------------------------------------------------------------------------------------------

@@ -44,6 +44,19 @@ def iris(classes):
     return sealed(Dataset("iris", "classes", x, names, {}, None, y[rows].astype(np.int64), "species", labels))
 
 
+@pytest.mark.parametrize(("separated", "decay"), [(True, 0.0), (True, 0.01), (False, 0.0)])
+def test_separated_classes_have_no_estimate_under_adam_without_decay(separated, decay):
+    dataset = table("classes", n_classes=2)
+    x = dataset.numeric
+    target = (x[:, 1] > 0 if separated else np.arange(len(x)) % 2).astype(np.int64)
+    inference = Optimise(epochs=2, weight_decay=decay)
+    learner = Learner(name="l", predictor=Linear(), likelihood=Bernoulli(), inference=inference)
+    dataset = sealed(replace(dataset, target=target))
+    (result,) = fit_all([request(learner, dataset)], dataset)
+    expected = "its prior is flat, and the classes are separated by 'x2', alone" if separated and not decay else None
+    assert result.improper == expected
+
+
 @pytest.mark.parametrize("classes", [2, 3])
 def test_linear_map_is_scikit_learns_logistic_regression(classes):
     """scikit-learn minimises C sum NLL + |W|^2 / 2 with free intercepts: N(0, C) on weights, next to flat on biases."""

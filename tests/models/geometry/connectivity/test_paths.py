@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from models.geometry.connectivity import paths
 from models.geometry.connectivity.paths import Paths, bezier, bezier_barrier, bezier_control, connect, linear_barrier
@@ -265,3 +266,9 @@ def test_single_precision_stays_single(net):
     linear, aligned, curve = connect(landscape, a, b, KEY, Paths(bezier_steps=20))
     assert linear.barrier > 0.5
     assert max(aligned.barrier, curve.barrier) < 1e-5
+
+
+@pytest.mark.parametrize("setting", ["points", "bezier_steps"])
+def test_settings_without_end_are_refused(setting):
+    with pytest.raises(ValidationError, match="less than or equal to"):
+        Paths(**{setting: 10**12})

@@ -9,8 +9,8 @@ import pytest
 
 from models.geometry.connectivity.symmetries import hidden_layers, permute, rescale
 from models.geometry.definition import Point
-from models.geometry.families.learning_coefficient import judged, natural_scales
-from models.geometry.families.local_posterior import TARGET_HMC, TARGET_MALA, Trace, hamiltonian
+from models.geometry.families.learning_coefficient import PARTS, judged, natural_scales
+from models.geometry.families.local_posterior import TARGET_HMC, TARGET_MALA, Draws, Trace, hamiltonian
 from models.geometry.landscape import Landscape
 from models.joint import likelihoods
 from models.joint.likelihoods import Family
@@ -79,8 +79,15 @@ def quadratic():
 
 def parts(point, name, **settings):
     (found,) = measure([point], ask(name, **settings))
-    assert [row.component for row in found] == ["", "r_hat", "ess", "divergences"]
+    assert [row.component for row in found] == ["", "r_hat", "ess", "divergences", "step_sizes", "virial"]
     return found[:3]
+
+
+def traced(values, distances, divergences=NONE) -> Trace:
+    """Draws at half the step that mirror the others in time, and so have their means; virials about 0."""
+    virials = np.random.default_rng(7).normal(size=np.shape(values))
+    full = Draws(*map(jnp.asarray, (values, distances, virials - virials.mean())))
+    return Trace(full, Draws(*(a[:, ::-1] for a in full)), divergences, jnp.ones(()), jnp.asarray(7))
 
 
 def meets(row, truth):
@@ -128,18 +135,23 @@ def test_chains_that_disagree_have_no_value_but_say_how_much(quadratic):
     assert ess.value < 100
 
 
-NARROW = {
-    "neck": (2, 1e6, lambda u: u[0] ** 2 * u[1] ** 4),
-    "crossing": (2, 1e4, lambda u: u[0] ** 2 * u[1] ** 2),
-    "sixth": (1, 1e4, lambda u: u[0] ** 6),
+VALLEYS = {  # dimension, rows, draws, potential
+    "neck": (2, 1e6, 1000, lambda u: u[0] ** 2 * u[1] ** 4),
+    "crossing": (2, 1e3, 500, lambda u: u[0] ** 2 * u[1] ** 2),
+    "sixth": (1, 1e4, 1000, lambda u: u[0] ** 6),
+    "bowl": (2, 1e4, 500, lambda u: 0.5 * u[0] ** 2 + 0.05 * u[1] ** 2),
 }
+KEYS = 24
 
 
 @pytest.mark.parametrize("sampler", ["hmc", "mala"])
-@pytest.mark.parametrize("valley", NARROW)
+@pytest.mark.parametrize("valley", VALLEYS)
 def test_where_a_valley_narrows_there_is_no_value_or_that_of_a_quadrature(valley, sampler):
-    """HMC's chains agree on .17 to .22 in the neck, of .2413: none of them enters it."""
-    dimension, n, potential = NARROW[valley]
+    """HMC's chains agree on .17 to .22 in the neck, of .2413: none of them enters it. In a bowl nearly all keys pass.
+
+    MALA's at the crossing pass R-hat, the effective sample size and divergences for some keys, all too low by 3 errors.
+    """
+    dimension, n, draws, potential = VALLEYS[valley]
     n_beta = n / np.log(n)
     t = np.linspace(-14, 14, 1501)  # denser about 0, where the walls are steep
     axes = [6 * np.sinh(t) / np.sinh(14)] * dimension
@@ -151,39 +163,55 @@ def test_where_a_valley_narrows_there_is_no_value_or_that_of_a_quadrature(valley
     def density(u):
         return -n_beta * potential(u) - 0.5 * u @ u, potential(u)
 
-    run = jax.jit(lambda key: hamiltonian(density, jnp.zeros(dimension), key, chains=4, warmup=500, draws=1000, **how))
-    known = []
-    for seed in range(10):
-        found = judged(run(jax.random.key(seed)), n_beta, 0.0)
-        if np.isfinite(found.value[0]):
-            known.append((found.value[0] - truth) / found.standard_error[0])
-    assert np.all(np.abs(known) < 4), known
-    assert valley != "neck" or not known
+    def run(key):
+        return hamiltonian(density, jnp.zeros(dimension), key, chains=4, warmup=500, draws=draws, **how)
+
+    found = jax.device_get(jax.jit(jax.vmap(run))(jax.random.split(jax.random.key(11), KEYS)))
+    judgements = [judged(jax.tree.map(lambda a, i=i: jnp.asarray(a[i]), found), n_beta, 0.0) for i in range(KEYS)]
+    known = [(j.value[0] - truth) / j.standard_error[0] for j in judgements if np.isfinite(j.value[0])]
+    assert np.all(np.abs(known) < 3.5), known
+    assert len(known) >= 0.9 * KEYS if valley == "bowl" else len(known) <= 0.1 * KEYS
 
 
 def test_a_single_divergence_leaves_no_value_and_is_told():
     draws = jnp.asarray(np.random.default_rng(0).normal(size=(4, 400)))
-    found = judged(Trace(draws, draws[:, ::-1], NONE.at[2].set(1), jnp.ones(()), jnp.asarray(7)), 2.0, 0.5)
+    found = judged(traced(draws, draws[:, ::-1], NONE.at[2].set(1)), 2.0, 0.5)
     assert np.isnan(found.value[0])
     assert found.value[3] == 1
 
 
 def test_few_effective_draws_have_no_value_even_where_chains_agree():
     draws = np.random.default_rng(0).normal(size=(4, 400))
-    trace = Trace(jnp.asarray(draws), jnp.asarray(draws[:, ::-1]), NONE, jnp.ones(()), jnp.asarray(7))
-    good = judged(trace, 2.0, 0.5)
+    good = judged(traced(draws, draws[:, ::-1]), 2.0, 0.5)
     np.testing.assert_allclose(good.value[0], 2.0 * (draws.mean() - 0.5))
     np.testing.assert_allclose(good.standard_error[0], 2.0 * draws.std() / 40, rtol=0.1)
-    few = judged(trace._replace(values=trace.values[:, :10], distances=trace.distances[:, :10]), 2.0, 0.5)
+    few = judged(traced(draws[:, :10], draws[:, 9::-1]), 2.0, 0.5)
     assert np.isnan(few.value[0])
     assert few.value[2] < 100
-    broken = judged(trace._replace(values=trace.values.at[0, 0].set(jnp.nan)), 2.0, 0.5)
+    one = np.arange(1600).reshape(4, 400) == 0
+    broken = judged(traced(np.where(one, np.nan, draws), draws[:, ::-1]), 2.0, 0.5)
     assert np.isnan(broken.value[0])
-    apart = judged(trace._replace(distances=trace.distances + jnp.arange(4.0)[:, None]), 2.0, 0.5)
+    apart = judged(traced(draws, draws[:, ::-1] + np.arange(4.0)[:, None]), 2.0, 0.5)
     assert np.isnan(apart.value[0])
     assert apart.value[1] > 1.05
-    constant = judged(trace._replace(values=jnp.ones((4, 400))), 2.0, 0.5)
+    constant = judged(traced(np.ones((4, 400)), draws), 2.0, 0.5)
     assert np.isnan(constant.value[0])
+
+
+@pytest.mark.parametrize("moved", ["values", "distances", "virials"])
+@pytest.mark.parametrize("sign", [-1.0, 1.0])
+def test_means_that_move_with_the_step_and_virials_that_are_not_0_leave_no_value(moved, sign):
+    """1,600 independent draws of standard deviation 1 have means that are off by 1 / 40."""
+    values, distances = np.random.default_rng(2).normal(size=(2, 4, 400))
+    trace = traced(values, distances)
+    error = 1 / 40 if moved == "virials" else np.sqrt(2) / 40
+    for errors, has_value in ((2.0, True), (4.5, False)):
+        off = {moved: getattr(trace.half, moved) + sign * errors * error}
+        found = judged(trace._replace(half=trace.half._replace(**off)), 1.0, 0.0)
+        assert np.isfinite(found.value[0]) == has_value
+        z = dict(zip(PARTS, found.value, strict=True))
+        assert z["virial" if moved == "virials" else "step_sizes"] == pytest.approx(errors, rel=0.15)
+        assert z["step_sizes" if moved == "virials" else "virial"] == pytest.approx(0.0, abs=1e-6)
 
 
 def test_the_diagnostics_errors_are_their_spread_over_repeats():
@@ -195,8 +223,8 @@ def test_the_diagnostics_errors_are_their_spread_over_repeats():
         walk = np.zeros_like(noise)
         for t in range(1, 300):
             walk[:, t] = 0.8 * walk[:, t - 1] + noise[:, t]
-        estimate = judged(Trace(jnp.asarray(walk), jnp.asarray(walk), NONE, jnp.ones(()), jnp.asarray(1)), 1.0, 0.0)
-        found.append([estimate.value[1:], estimate.standard_error[1:]])
+        estimate = judged(traced(walk, walk), 1.0, 0.0)
+        found.append([estimate.value[1:3], estimate.standard_error[1:3]])
     values, errors = np.moveaxis(np.array(found), 1, 0)
     np.testing.assert_allclose(np.sqrt(np.mean(errors**2, axis=0)), values.std(axis=0), rtol=0.6)
 

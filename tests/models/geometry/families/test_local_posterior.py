@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy.integrate import quad
 from scipy.special import erf
+from scipy.stats import norm
 
 from models.diagnostics.convergence import convergence, mcse_mean
 from models.geometry.families.local_posterior import TARGET_MALA, hamiltonian, langevin
@@ -44,7 +45,7 @@ def coefficient(potential, start, *, n_beta=TEMPERED, precision=1.0, seed=0, **h
 
     how = {"chains": 4, "warmup": 500, "draws": 2000, "max_leapfrog": 16} | how
     trace = jax.jit(lambda key: hamiltonian(density, jnp.asarray(start, float), key, **how))(jax.random.key(seed))
-    return judged(trace.values, n_beta)
+    return judged(trace.full.values, n_beta)
 
 
 # --- by quadrature ----------------------------------------------------------------------------------------------------
@@ -99,7 +100,7 @@ def test_a_singular_potential_with_two_crossing_valleys_in_a_box():
     run = jax.jit(
         lambda key: hamiltonian(density, jnp.array([0.1, 0.1]), key, chains=4, warmup=500, draws=8000, max_leapfrog=8)
     )
-    found = judged(run(jax.random.key(0)).values, n_beta)
+    found = judged(run(jax.random.key(0)).full.values, n_beta)
     assert abs(found.mean - product_oracle(n_beta)) < 3 * found.error < 0.05
 
 
@@ -200,7 +201,7 @@ def test_standard_errors_cover_the_exact_value_at_their_nominal_rate():
         return -n_beta * value - 0.5 * gamma * u @ u, value
 
     def run(key):
-        return hamiltonian(density, jnp.zeros(3), key, chains=4, warmup=200, draws=200, max_leapfrog=8).values
+        return hamiltonian(density, jnp.zeros(3), key, chains=4, warmup=200, draws=200, max_leapfrog=8).full.values
 
     values = n_beta * np.asarray(jax.jit(lambda keys: jax.lax.map(run, keys))(jax.random.split(jax.random.key(5), 100)))
     errors = mcse_mean(values.transpose(1, 2, 0))
@@ -219,9 +220,22 @@ def test_stochastic_gradients_are_right_up_to_their_step():
             drift, lambda u: u[0] ** 2, jnp.zeros(1), key, chains=4, warmup=100, draws=4000, step_size=step
         )
     )
-    found = judged(run(jax.random.key(0)).values)
+    found = judged(run(jax.random.key(0)).full.values)
     assert abs(found.mean - 1 / (c * (1 - c * step / 4))) < 3 * found.error
     assert found.mean - 1 / c > 5 * found.error
+
+
+@pytest.mark.parametrize(("edge", "virial"), [(np.inf, 0.0), (1.0, 2 * norm.pdf(1) / (norm.cdf(1) - norm.cdf(-1)))])
+def test_the_virial_is_the_density_at_the_edge_of_where_chains_are_held(edge, virial):
+    """E[1 - x^2] of a normal variable in [-edge, edge], by parts; the mean at half the step is the same."""
+
+    def density(x):
+        return jnp.where(jnp.abs(x[0]) < edge, -0.5 * x @ x, -jnp.inf), x[0]
+
+    run = jax.jit(lambda key: hamiltonian(density, jnp.zeros(1), key, chains=4, warmup=300, draws=2000, max_leapfrog=4))
+    for draws in run(jax.random.key(3))[:2]:
+        found = judged(draws.virials)
+        assert abs(found.mean - virial) < 3 * found.error < 0.15
 
 
 def test_gradients_and_acceptance_are_accounted_for():
@@ -230,16 +244,16 @@ def test_gradients_and_acceptance_are_accounted_for():
 
     run = jax.jit(lambda key: hamiltonian(density, jnp.zeros(5), key, chains=3, warmup=500, draws=500, max_leapfrog=1))
     trace = run(jax.random.key(0))
-    assert trace.values.shape == (3, 500)
-    assert int(trace.n_gradients) == 3 * (1 + 1000)
+    assert {a.shape for a in (*trace.full, *trace.half)} == {(3, 500)}
+    assert int(trace.n_gradients) == 3 * (1 + 1000 + 2 * 500)
     # The average of log steps accepts more than their average acceptance, which is what is tuned.
     assert 0.75 < float(trace.acceptance) < 0.92
-    np.testing.assert_array_equal(trace.values, run(jax.random.key(0)).values)
+    np.testing.assert_array_equal(trace.full.values, run(jax.random.key(0)).full.values)
 
 
 def test_a_density_that_is_nan_moves_no_chain():
     trace = hamiltonian(
         lambda u: (u @ u * jnp.nan, u[0]), jnp.ones(2), jax.random.key(0), chains=2, warmup=5, draws=5, max_leapfrog=2
     )
-    np.testing.assert_array_equal(trace.values, 1.0)
+    np.testing.assert_array_equal(trace.full.values, 1.0)
     assert float(trace.acceptance) == 0.0
