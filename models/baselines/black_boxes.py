@@ -24,7 +24,7 @@ from sklearn.svm import SVC, SVR
 from threadpoolctl import threadpool_limits
 
 from models.data.dataset import DataError, Part, Split
-from models.fitting.noise import count_log_mass, likeliest_log_alpha
+from models.joint.noise import count_log_mass, likeliest_log_alpha
 from models.prediction.predictive import N_SAMPLES, Predictive
 from models.spec.learner import Learner
 from models.spec.predictors import BoostedTrees, SupportVectors

@@ -8,13 +8,12 @@ import numpy as np
 from jaxtyping import Array
 
 from models.digits import format_number
-from models.fitting import noise
 from models.fitting.summarise import diverged, point_result
 from models.inference import lbfgs
 from models.inference.lock_step import Member, advance, finish, start
 from models.inference.optimise import CURVES, Data, Rates, State, Trainer, trainer
 from models.inference.state import from_arrays, to_arrays
-from models.joint import propriety
+from models.joint import noise, propriety
 from models.joint.model import Model
 from models.joint.priors import flat_scales
 from models.runs.result import RunResult

@@ -11,8 +11,7 @@ from models.data.dataset import Part, Split
 from models.diagnostics import warnings as cautions
 from models.diagnostics.diagnose import diagnose
 from models.diagnostics.draws import PosteriorDraws, to_datatree
-from models.fitting import noise
-from models.joint import propriety
+from models.joint import noise, propriety
 from models.joint.likelihoods import Family
 from models.joint.model import Model
 from models.measuring.at_runs import points_of, spaced, take

@@ -25,7 +25,7 @@ class Bernoulli(Settings):
 
 
 class Gaussian(Settings):
-    """Normal with one noise scale for all rows, learned as log sigma; `models.fitting.noise` has the floor of an
+    """Normal with one noise scale for all rows, learned as log sigma; `models.joint.noise` has the floor of an
     estimate's.
     """
 

@@ -127,7 +127,7 @@ class Timing(NamedTuple):
     gpus: float | None
 
 
-class Agenda(Protocol):
+class SchedulesBackend(Protocol):
     """The schedules of one store. All methods raise `BasinError`."""
 
     def schedules(self) -> list[Mapping[str, Any]]:
@@ -160,7 +160,7 @@ class Backend(Protocol):
         ...
 
     @property
-    def agenda(self) -> Agenda:
+    def schedules(self) -> SchedulesBackend:
         """Its schedules."""
         ...
 

@@ -68,7 +68,7 @@ class Basin:
         """
         place = str(location or settings().store)
         self._backend: Backend = _backend(place, token, timeout)
-        self.schedules = Schedules(self._backend.agenda)
+        self.schedules = Schedules(self._backend.schedules)
 
     # --- sweeps ------------------------------------------------------------------------------------------------------
 

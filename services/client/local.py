@@ -13,7 +13,7 @@ from services.client.backend import LEARNERS, SWEEPS, Asked, RunFacts, Stands, S
 from services.client.error_codes import telling, told
 from services.client.errors import BasinError
 from services.client.launches import Launches
-from services.client.local_agenda import LocalAgenda
+from services.client.local_schedules import LocalSchedules
 from services.client.specs import settled
 from services.comparison.document import Document
 from services.errors import NotStoredError
@@ -43,7 +43,7 @@ class Local:
         self.where = location if "://" in location else str(Path(location).expanduser())
         absolute = self.where if "://" in self.where else str(Path(self.where).resolve())
         self._launches = Launches(absolute, settings().cache)
-        self.agenda = LocalAgenda(absolute)
+        self.schedules = LocalSchedules(absolute)
 
     def close(self) -> None:
         """Forget what was read; the next call reads it again."""

@@ -16,7 +16,7 @@ from models.spec.settings import Settings
 from services.client.backend import LEARNERS, SWEEPS, Asked, RunFacts, Stands, Submitted, SweepFacts
 from services.client.connection import ATTEMPTS, Connection, delay
 from services.client.errors import BasinError
-from services.client.remote_agenda import RemoteAgenda, sweep_json
+from services.client.remote_schedules import RemoteSchedules, sweep_json
 from services.client.remote_store import RemoteParts, RemoteStore
 from services.comparison.document import Document
 from services.execution.status import Standing
@@ -45,7 +45,7 @@ class Remote:
         """
         self._connection = Connection(url, token, timeout)
         self.where = self._connection.url
-        self.agenda = RemoteAgenda(self._connection)
+        self.schedules = RemoteSchedules(self._connection)
 
     def close(self) -> None:
         """Close the connections."""

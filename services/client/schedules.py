@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from services.client import tabular
-from services.client.backend import Agenda, Timing
+from services.client.backend import SchedulesBackend, Timing
 from services.client.errors import BasinError
 from services.client.specs import Spec, checked, read
 from services.rendering.formatting import printable
@@ -21,12 +21,12 @@ _HISTORY = ("schedule", "planned", "trigger", "status", "reason", "claimed", "en
 class Schedules:
     """The schedules of a store, `b.schedules`. They fire while a `basin scheduler` or a server is at work there."""
 
-    def __init__(self, agenda: Agenda) -> None:
-        self._agenda = agenda
+    def __init__(self, backend: SchedulesBackend) -> None:
+        self._backend = backend
 
     def list(self) -> "pl.DataFrame":
         """A row for each schedule: when it fires next, and what became of its last occurrence."""
-        return _frame([_listed(each) for each in self._agenda.schedules()], _LIST, ("next",))
+        return _frame([_listed(each) for each in self._backend.schedules()], _LIST, ("next",))
 
     def get(self, name: str) -> Mapping[str, Any]:
         """All that is known about a schedule.
@@ -34,7 +34,7 @@ class Schedules:
         Raises:
             BasinError: there is none of this name.
         """
-        return self._agenda.get(checked(name, "schedule"))
+        return self._backend.get(checked(name, "schedule"))
 
     def add(
         self,
@@ -66,37 +66,39 @@ class Schedules:
             BasinError: the sweep, the expression, the zone or the name is wrong.
         """
         timing = Timing(cron, name, timezone, overlap, _seconds(misfire_grace), coalesce, workers, gpus)
-        return self._agenda.add(read(spec), timing)
+        return self._backend.add(read(spec), timing)
 
     def pause(self, name: str) -> None:
         """Let it fire nothing until it is resumed; what runs goes on."""
-        self._agenda.change(checked(name, "schedule"), "pause")
+        self._backend.change(checked(name, "schedule"), "pause")
 
     def resume(self, name: str) -> None:
         """Let it fire again from now on; what it missed is not made up for."""
-        self._agenda.change(checked(name, "schedule"), "resume")
+        self._backend.change(checked(name, "schedule"), "resume")
 
     def remove(self, name: str) -> None:
         """Remove it; what runs goes on, and its history stays."""
-        self._agenda.change(checked(name, "schedule"), "remove")
+        self._backend.change(checked(name, "schedule"), "remove")
 
     def run_now(self, name: str) -> None:
         """Ask for an occurrence now; it starts when none of the schedule is running."""
-        self._agenda.change(checked(name, "schedule"), "run-now")
+        self._backend.change(checked(name, "schedule"), "run-now")
 
     def history(self, name: str, limit: int = 20) -> "pl.DataFrame":
         """What became of the last occurrences of a schedule, a removed one too, the latest first."""
-        return _frame(self._agenda.history(checked(name, "schedule"), limit), _HISTORY, ("planned", "claimed", "ended"))
+        return _frame(
+            self._backend.history(checked(name, "schedule"), limit), _HISTORY, ("planned", "claimed", "ended")
+        )
 
     def __repr__(self) -> str:
-        rows = [_listed(each) for each in self._agenda.schedules()]
+        rows = [_listed(each) for each in self._backend.schedules()]
         lines = (
             f"  {row['name']}: {row['cron']} {row['timezone']}, {row['state']}, next {row['next']}" for row in rows
         )
         return "\n".join(map(printable, [f"{len(rows)} schedule{'' if len(rows) == 1 else 's'}", *lines]))
 
     def _repr_html_(self) -> str:
-        rows = [_listed(each) for each in self._agenda.schedules()]
+        rows = [_listed(each) for each in self._backend.schedules()]
         return tabular.table(_LIST, [[row[name] for name in _LIST] for row in rows])
 
 

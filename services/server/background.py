@@ -11,7 +11,7 @@ from services.api.settings import Serving
 from services.errors import ServiceError
 from services.ledger.database import Ledger
 from services.scheduling.scheduler import make_scheduler
-from services.submissions.dispatcher import Courier
+from services.submissions.dispatcher import Dispatcher
 
 if TYPE_CHECKING:
     from cluster.jobs import Jobs
@@ -34,7 +34,7 @@ def at_work(serving: Serving) -> Iterator[None]:
     with closing(Ledger(serving.ledger)) as ledger, _alone(ledger, serving):
         works = [make_scheduler(ledger, serving.cache, _log.info).run]
         if serving.dashboard is not None:
-            works.append(_courier(ledger, serving, serving.dashboard).run)
+            works.append(_dispatcher(ledger, serving, serving.dashboard).run)
         stop = threading.Event()
         threads = [threading.Thread(target=_persist, args=(work, stop), daemon=True) for work in works]
         for thread in threads:
@@ -57,7 +57,7 @@ def _persist(work: Callable[[threading.Event], None], stop: threading.Event) -> 
             stop.wait(_AGAIN_SECONDS)
 
 
-def _courier(ledger: Ledger, serving: Serving, dashboard: str) -> Courier:
+def _dispatcher(ledger: Ledger, serving: Serving, dashboard: str) -> Dispatcher:
     def connect() -> "Jobs":
         from cluster.jobs import Jobs
 
@@ -65,7 +65,7 @@ def _courier(ledger: Ledger, serving: Serving, dashboard: str) -> Courier:
 
     # A cluster of its own is on this machine, so that files need not travel.
     shared = serving.data_roots if serving.own_cluster else ()
-    return Courier(
+    return Dispatcher(
         ledger,
         serving.store,
         connect,

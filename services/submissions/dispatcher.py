@@ -1,6 +1,6 @@
 """Hands accepted sweeps to the cluster, and notes what becomes of them. Several on one ledger share the work.
 
-A job's id is that of its submission and attempt, and is submitted once for ever, so a courier may be killed at any
+A job's id is that of its submission and attempt, and is submitted once for ever, so a dispatcher may be killed at any
 moment: the next one looks where it stopped. A cluster that is away is waited for. Each job is a process of the
 cluster's head, so not all of many sweeps are handed over at the same time: the others wait, and the oldest is next.
 """
@@ -29,7 +29,7 @@ WAITING = "waiting for the cluster, which cannot be used now"
 QUEUED = "waiting for its turn: as many sweeps are at work as may be at the same time"
 
 
-class Courier:
+class Dispatcher:
     """Brings the accepted sweeps of a ledger to one cluster and store."""
 
     def __init__(

@@ -22,7 +22,7 @@ from services.scheduling.schedules import add, define
 from services.store.store import Store
 from services.sweeps.definition import parse_sweep, settle
 from tests.acceptance.conftest import PATIENCE, Basin
-from tests.support import agenda, postgres
+from tests.support import postgres, scheduled
 from tests.support.scheduling import Fate
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -139,7 +139,7 @@ def test_a_scheduled_sweep_survives_its_scheduler_and_is_seen_through_by_the_nex
     first = basin.start("scheduler", *store)
     first.wait_until(lambda: status() == "running")
     first.kill()
-    agenda.let_pass(ledger, LEASE_SECONDS)
+    scheduled.let_pass(ledger, LEASE_SECONDS)
     second = basin.start("scheduler", *store)
     second.wait_until(lambda: status() != "running")
     second.interrupt()

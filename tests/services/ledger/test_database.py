@@ -13,7 +13,7 @@ from services.errors import LedgerError
 from services.ledger.database import Ledger, default_url, insert_new
 from services.ledger.tables import VERSION, Clock, definitions, ledgers, schedulers, schedules
 from services.scheduling.schedules import all_schedules
-from tests.support import agenda
+from tests.support import scheduled
 
 
 def identity_of(url: str) -> str:
@@ -31,7 +31,7 @@ def test_a_ledger_is_made_once_by_whoever_comes_first(url: str):
 
 def test_what_one_commits_another_reads_at_once(url: str):
     first, second = Ledger(url), Ledger(url)
-    agenda.added(first)
+    scheduled.added(first)
     assert [schedule.name for schedule in all_schedules(second)] == ["tiny"]
     first.close()
     second.close()
@@ -54,7 +54,7 @@ def test_a_failed_transaction_leaves_nothing(ledger: Ledger):
 
 def test_moments_come_back_in_utc_and_the_clock_is_the_wall_clock(ledger: Ledger):
     elsewhere = datetime(2026, 7, 1, 2, 30, 0, 250_000, tzinfo=timezone(timedelta(hours=5, minutes=45)))
-    agenda.added(ledger, now=elsewhere)
+    scheduled.added(ledger, now=elsewhere)
     with ledger.reading() as connection:
         stored = connection.execute(select(schedules.c.planned_through)).scalar_one()
         clock = connection.execute(select(Clock())).scalar_one()
@@ -79,7 +79,7 @@ def test_another_version_is_refused(url: str):
 
 
 def test_rows_that_others_point_to_cannot_go(ledger: Ledger):
-    agenda.added(ledger)
+    scheduled.added(ledger)
     with pytest.raises(LedgerError, match="cannot be used"), ledger.transaction() as connection:
         connection.execute(delete(definitions))
 
@@ -120,10 +120,10 @@ def test_a_busy_ledger_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("begin immediate")
     with pytest.raises(LedgerError, match=r"l\.sqlite cannot be used: database is locked"):
-        agenda.added(ledger)
+        scheduled.added(ledger)
     assert all_schedules(ledger) == []  # readers wait for nobody
     other.close()
-    agenda.added(ledger)
+    scheduled.added(ledger)
     ledger.close()
 
 

@@ -9,8 +9,8 @@ from services.scheduling.firing import BATCH, Claimant, decide, due_times, fire,
 from services.scheduling.leases import hold, note
 from services.scheduling.occurrences import run_now
 from services.scheduling.schedules import all_schedules, pause, remove, resume
-from tests.support import agenda
-from tests.support.agenda import at, outcomes, statuses
+from tests.support import scheduled
+from tests.support.scheduled import at, outcomes, statuses
 
 ME = Claimant("me", lambda _: None, 60.0)
 
@@ -48,13 +48,13 @@ BUSY = "overlap: an earlier one was not finished"
     ],
 )  # fmt: skip
 def test_what_is_due_is_skipped_for_these_reasons(settings, now, busy, expected):
-    schedule = agenda.schedule(**settings)
+    schedule = scheduled.schedule(**settings)
     found = decide(schedule, due_times(schedule, at(now)), at(now), busy=busy)
     assert found == {at(hours): reason for hours, reason in expected.items()}
 
 
 def test_the_grace_is_inclusive():
-    schedule = agenda.schedule(misfire_grace=timedelta(minutes=10))
+    schedule = scheduled.schedule(misfire_grace=timedelta(minutes=10))
     assert decide(schedule, [at(1)], at(1, minutes=10), busy=False) == {at(1): ""}
     assert decide(schedule, [at(1)], at(1, minutes=10, seconds=1), busy=False)[at(1)].startswith("misfire")
 
@@ -63,7 +63,7 @@ def test_the_grace_is_inclusive():
 
 
 def test_nothing_fires_before_its_time_and_each_time_once(ledger: Ledger):
-    agenda.added(ledger)
+    scheduled.added(ledger)
     for hours in (0, 0.5, 0.99):
         assert may_fire(ledger, at(hours)) == []
     for hours in (1, 1, 1.5, 1.99):
@@ -75,7 +75,7 @@ def test_nothing_fires_before_its_time_and_each_time_once(ledger: Ledger):
 
 
 def test_skip_lets_a_running_one_be(ledger: Ledger):
-    agenda.added(ledger)
+    scheduled.added(ledger)
     for hours in (1, 2, 3):
         tick(ledger, hours)
     assert outcomes(ledger) == [(1, "claimed", ""), (2, "skipped", BUSY), (3, "skipped", BUSY)]
@@ -85,7 +85,7 @@ def test_skip_lets_a_running_one_be(ledger: Ledger):
 
 
 def test_queue_runs_one_after_another(ledger: Ledger):
-    agenda.added(ledger, overlap="queue", coalesce=False)
+    scheduled.added(ledger, overlap="queue", coalesce=False)
     for hours in (1, 2, 3):
         tick(ledger, hours)
     assert statuses(ledger) == [(1, "claimed"), (2, "queued"), (3, "queued")]
@@ -98,7 +98,7 @@ def test_queue_runs_one_after_another(ledger: Ledger):
 
 
 def test_a_queue_that_coalesces_keeps_the_latest_alone(ledger: Ledger):
-    agenda.added(ledger, overlap="queue")
+    scheduled.added(ledger, overlap="queue")
     for hours in (1, 2, 3, 4):
         tick(ledger, hours)
     assert outcomes(ledger) == [
@@ -110,7 +110,7 @@ def test_a_queue_that_coalesces_keeps_the_latest_alone(ledger: Ledger):
 
 
 def test_replace_has_the_running_one_stopped_and_waits_for_its_end(ledger: Ledger):
-    agenda.added(ledger, overlap="replace")
+    scheduled.added(ledger, overlap="replace")
     tick(ledger, 1)
     (running,) = hold(ledger, "me", "here", 60.0)
     assert not running.stop_requested
@@ -129,7 +129,7 @@ def test_replace_has_the_running_one_stopped_and_waits_for_its_end(ledger: Ledge
 
 
 def test_a_paused_schedule_fires_nothing_and_does_not_catch_up(ledger: Ledger):
-    agenda.added(ledger, overlap="queue", misfire_grace=timedelta(days=1))
+    scheduled.added(ledger, overlap="queue", misfire_grace=timedelta(days=1))
     tick(ledger, 1)
     tick(ledger, 2)
     pause(ledger, "tiny")
@@ -143,19 +143,19 @@ def test_a_paused_schedule_fires_nothing_and_does_not_catch_up(ledger: Ledger):
 
 
 def test_a_removed_schedule_fires_nothing_and_its_history_stays(ledger: Ledger):
-    agenda.added(ledger)
+    scheduled.added(ledger)
     tick(ledger, 1)
     remove(ledger, "tiny")
     end(ledger)
     tick(ledger, 9)
     assert statuses(ledger) == [(1, "succeeded")]
-    agenda.added(ledger, now=at(9.5))
+    scheduled.added(ledger, now=at(9.5))
     tick(ledger, 10)
     assert statuses(ledger) == [(1, "succeeded"), (10, "claimed")]
 
 
 def test_a_clock_that_is_put_back_fires_nothing_twice(ledger: Ledger):
-    agenda.added(ledger)
+    scheduled.added(ledger)
     for hours in (1, 2, 3):
         tick(ledger, hours)
         end(ledger)
@@ -170,7 +170,7 @@ def test_a_clock_that_is_put_back_fires_nothing_twice(ledger: Ledger):
 
 
 def test_a_clock_that_is_put_forward_is_a_misfire_beyond_the_grace(ledger: Ledger):
-    agenda.added(ledger, misfire_grace=timedelta(hours=2))
+    scheduled.added(ledger, misfire_grace=timedelta(hours=2))
     tick(ledger, 1)
     end(ledger)
     tick(ledger, 9.5)
@@ -180,7 +180,7 @@ def test_a_clock_that_is_put_forward_is_a_misfire_beyond_the_grace(ledger: Ledge
 
 
 def test_a_very_long_outage_is_noted_in_parts_and_ends_as_a_short_one_does(ledger: Ledger):
-    agenda.added(ledger, cron="* * * * *", coalesce=False, overlap="queue", misfire_grace=timedelta(minutes=3))
+    scheduled.added(ledger, cron="* * * * *", coalesce=False, overlap="queue", misfire_grace=timedelta(minutes=3))
     n = 2 * BATCH + 500
     later = n / 60
     tick(ledger, later)
@@ -195,7 +195,7 @@ def test_a_very_long_outage_is_noted_in_parts_and_ends_as_a_short_one_does(ledge
 
 
 def test_one_that_is_asked_for_runs_even_on_a_paused_schedule_but_not_beside_another(ledger: Ledger):
-    agenda.added(ledger)
+    scheduled.added(ledger)
     pause(ledger, "tiny")
     assert run_now(ledger, "tiny", at(0.25))
     tick(ledger, 0.26)
@@ -208,7 +208,7 @@ def test_one_that_is_asked_for_runs_even_on_a_paused_schedule_but_not_beside_ano
 
 
 def test_the_next_time_that_is_listed_follows_what_is_decided_on(ledger: Ledger):
-    agenda.added(ledger)
+    scheduled.added(ledger)
     tick(ledger, 3.5)
     (schedule,) = all_schedules(ledger)
     assert schedule.planned_through == at(3)

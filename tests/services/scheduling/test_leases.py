@@ -4,15 +4,15 @@ from services.launching.options import RunOptions
 from services.ledger.database import Ledger
 from services.scheduling.firing import Claimant, fire
 from services.scheduling.leases import abandon, appear, has_scheduler, hold, note, release
-from tests.support import agenda
-from tests.support.agenda import at, let_pass, outcomes, statuses
+from tests.support import scheduled
+from tests.support.scheduled import at, let_pass, outcomes, statuses
 
 LEASE = 60.0
 
 
 def claim(ledger: Ledger, place: str | None = None, **settings) -> None:
     """One occurrence, claimed by a scheduler `first`."""
-    agenda.added(ledger, **settings)
+    scheduled.added(ledger, **settings)
     fire(ledger, "tiny", at(1), Claimant("first", lambda _: place, LEASE))
 
 
@@ -21,14 +21,14 @@ def test_a_claim_has_what_the_launch_needs(ledger: Ledger):
     claim(ledger, options=options)
     (held,) = hold(ledger, "first", "here", LEASE)
     assert (held.schedule, held.planned, held.status, held.stop_requested) == ("tiny", at(1), "claimed", False)
-    assert (held.sweep, held.options) == (agenda.schedule().sweep, options)
+    assert (held.sweep, held.options) == (scheduled.schedule().sweep, options)
     assert held.misfire_grace_seconds == 3600
     assert 0 <= held.age_seconds < 5
 
 
 def test_what_was_changed_since_the_claim_does_not_change_the_claim(ledger: Ledger):
     claim(ledger)
-    agenda.added(ledger, options=RunOptions(store="/elsewhere"), now=at(1.5))
+    scheduled.added(ledger, options=RunOptions(store="/elsewhere"), now=at(1.5))
     (held,) = hold(ledger, "first", "here", LEASE)
     assert held.options.store == "/store"
     assert note(ledger, "first", held, "succeeded", "")
@@ -52,7 +52,7 @@ def test_a_holder_renews_its_lease_before_it_ends(ledger: Ledger):
         let_pass(ledger, LEASE * 0.6)
         assert len(hold(ledger, "first", "here", LEASE)) == 1
         assert hold(ledger, "second", "here", LEASE) == []
-    (left,) = agenda.lease_left(ledger)
+    (left,) = scheduled.lease_left(ledger)
     assert LEASE - 5 < left <= LEASE
 
 
@@ -60,7 +60,7 @@ def test_a_lease_far_in_the_future_is_one_of_before_the_clock_was_put_back(ledge
     claim(ledger)
     let_pass(ledger, -3600)
     assert len(hold(ledger, "second", "here", LEASE)) == 1
-    (left,) = agenda.lease_left(ledger)
+    (left,) = scheduled.lease_left(ledger)
     assert left <= LEASE
 
 

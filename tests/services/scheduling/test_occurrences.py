@@ -8,14 +8,14 @@ from services.scheduling.firing import Claimant, fire
 from services.scheduling.leases import hold, note
 from services.scheduling.occurrences import history, latest, run_now
 from services.scheduling.schedules import remove
-from tests.support import agenda
-from tests.support.agenda import at
+from tests.support import scheduled
+from tests.support.scheduled import at
 
 ME = Claimant("me", lambda _: None, 60.0)
 
 
 def test_one_that_is_asked_for_is_queued_and_once_a_second(ledger: Ledger):
-    agenda.added(ledger)
+    scheduled.added(ledger)
     assert run_now(ledger, "tiny", at(0.5, microseconds=400_000))
     assert not run_now(ledger, "tiny", at(0.5, microseconds=900_000))
     (found,) = history(ledger)
@@ -24,7 +24,7 @@ def test_one_that_is_asked_for_is_queued_and_once_a_second(ledger: Ledger):
 
 def test_launch_ids_tell_schedules_times_and_ledgers_apart(ledger: Ledger):
     for name in ("a", "b"):
-        agenda.added(ledger, name)
+        scheduled.added(ledger, name)
         for hours in (0.25, 0.5):
             run_now(ledger, name, at(hours))
     ids = {found.launch_id for found in history(ledger)}
@@ -33,11 +33,11 @@ def test_launch_ids_tell_schedules_times_and_ledgers_apart(ledger: Ledger):
 
 
 def test_the_history_has_the_latest_first_and_tells_how_long_each_took(ledger: Ledger):
-    agenda.added(ledger, "a")
-    agenda.added(ledger, "b")
+    scheduled.added(ledger, "a")
+    scheduled.added(ledger, "b")
     fire(ledger, "a", at(1), ME)
     (held,) = hold(ledger, "me", "here", 60.0)
-    agenda.let_pass(ledger, 20.0)
+    scheduled.let_pass(ledger, 20.0)
     note(ledger, "me", held, "failed", "why")
     fire(ledger, "b", at(2), ME)
     assert [(o.schedule, o.planned) for o in history(ledger)] == [("b", at(2)), ("a", at(1)), ("b", at(1))]
@@ -49,7 +49,7 @@ def test_the_history_has_the_latest_first_and_tells_how_long_each_took(ledger: L
 
 
 def test_a_removed_schedule_has_a_history_and_an_unknown_one_has_none(ledger: Ledger):
-    agenda.added(ledger, "nightly")
+    scheduled.added(ledger, "nightly")
     run_now(ledger, "nightly", at(0))
     remove(ledger, "nightly")
     assert [(o.status, o.reason) for o in history(ledger, "nightly")] == [("skipped", "the schedule was removed")]

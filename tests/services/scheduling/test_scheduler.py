@@ -16,8 +16,8 @@ from services.ledger.database import Ledger
 from services.ledger.tables import schedules
 from services.scheduling.leases import has_scheduler
 from services.scheduling.scheduler import Scheduler
-from tests.support import agenda, postgres
-from tests.support.agenda import at, let_pass, outcomes, statuses
+from tests.support import postgres, scheduled
+from tests.support.scheduled import at, let_pass, outcomes, statuses
 from tests.support.waiting import wait_until
 
 LEASE = 60.0
@@ -73,7 +73,7 @@ def make(ledger: Ledger, launches: Launches, said: list[str]):
 
 
 def test_an_occurrence_is_launched_runs_and_ends(make, ledger: Ledger, launches: Launches, said: list[str]):
-    agenda.added(ledger)
+    scheduled.added(ledger)
     scheduler = make()
     for hours, status in ((0.5, None), (1, "launched"), (1, "launched")):
         scheduler.tick(at(hours))
@@ -91,7 +91,7 @@ def test_an_occurrence_is_launched_runs_and_ends(make, ledger: Ledger, launches:
 
 @pytest.mark.parametrize("status", ["failed", "stopped", "lost"])
 def test_what_did_not_succeed_says_why(make, ledger: Ledger, launches: Launches, status: str):
-    agenda.added(ledger)
+    scheduled.added(ledger)
     scheduler = make()
     scheduler.tick(at(1))
     launches.all_are(status, "this is why")
@@ -100,7 +100,7 @@ def test_what_did_not_succeed_says_why(make, ledger: Ledger, launches: Launches,
 
 
 def test_one_that_its_launcher_has_no_memory_of_is_lost(make, ledger: Ledger, launches: Launches):
-    agenda.added(ledger)
+    scheduled.added(ledger)
     scheduler = make()
     scheduler.tick(at(1))
     launches.states.clear()
@@ -111,7 +111,7 @@ def test_one_that_its_launcher_has_no_memory_of_is_lost(make, ledger: Ledger, la
 
 def test_several_schedulers_launch_each_occurrence_once(make, ledger: Ledger, launches: Launches):
     for name in ("a", "b", "c"):
-        agenda.added(ledger, name)
+        scheduled.added(ledger, name)
     schedulers = [make() for _ in range(3)]
     for hours in (1, 2, 3):
         for scheduler in schedulers:
@@ -132,7 +132,7 @@ class Killed(BaseException):
 def test_one_killed_at_the_launch_is_followed_by_another_that_launches_the_same(
     make, ledger: Ledger, launches: Launches, after_the_launch: bool
 ):
-    agenda.added(ledger)
+    scheduled.added(ledger)
     launch = launches.launch
 
     def die(*arguments) -> None:
@@ -155,7 +155,7 @@ def test_one_killed_at_the_launch_is_followed_by_another_that_launches_the_same(
 
 
 def test_a_claim_that_nobody_launched_in_time_is_a_misfire(make, ledger: Ledger, launches: Launches):
-    agenda.added(ledger, misfire_grace=timedelta(minutes=10))
+    scheduled.added(ledger, misfire_grace=timedelta(minutes=10))
     launches.fault = Killed()
     with pytest.raises(Killed):
         make().tick(at(1))
@@ -167,7 +167,7 @@ def test_a_claim_that_nobody_launched_in_time_is_a_misfire(make, ledger: Ledger,
 
 
 def test_a_claim_that_was_launched_is_seen_through_however_late(make, ledger: Ledger, launches: Launches):
-    agenda.added(ledger, misfire_grace=timedelta(minutes=10))
+    scheduled.added(ledger, misfire_grace=timedelta(minutes=10))
     make().tick(at(1))
     launches.all_are("succeeded")
     let_pass(ledger, 86_400)
@@ -178,7 +178,7 @@ def test_a_claim_that_was_launched_is_seen_through_however_late(make, ledger: Le
 def test_a_launcher_that_cannot_be_reached_is_asked_again_until_the_grace_is_over(
     make, ledger: Ledger, launches: Launches, said: list[str]
 ):
-    agenda.added(ledger, misfire_grace=timedelta(minutes=10))
+    scheduled.added(ledger, misfire_grace=timedelta(minutes=10))
     launches.fault = ServiceError("no answer from http://head:8265")
     patient, eager = make(), make(retry_seconds=0.0)
     patient.tick(at(1))
@@ -200,12 +200,12 @@ def test_a_launcher_that_cannot_be_reached_is_asked_again_until_the_grace_is_ove
 
 def test_a_cluster_that_is_gone_holds_up_its_schedules_no_longer_than_the_grace(make, ledger, launches, monkeypatch):
     """It answers nothing at all, so nobody knows whether anything was launched."""
-    agenda.added(ledger, "a", misfire_grace=timedelta(minutes=10))
-    agenda.added(ledger, "b", misfire_grace=timedelta(minutes=10))
+    scheduled.added(ledger, "a", misfire_grace=timedelta(minutes=10))
+    scheduled.added(ledger, "b", misfire_grace=timedelta(minutes=10))
     scheduler = make(retry_seconds=0.0)
     scheduler.tick(at(1))
     launches.all_are("running")
-    agenda.added(ledger, "c", misfire_grace=timedelta(minutes=10), now=at(1))
+    scheduled.added(ledger, "c", misfire_grace=timedelta(minutes=10), now=at(1))
     launches.fault = launches.silence = ClusterError("nothing answers at http://head:8265")
     scheduler.tick(at(2))
     assert statuses(ledger, "a") == [(1, "launched"), (2, "skipped")]
@@ -221,8 +221,8 @@ def test_a_cluster_that_is_gone_holds_up_its_schedules_no_longer_than_the_grace(
 
 
 def test_a_cluster_that_cannot_be_reached_is_asked_once_and_not_for_each_launch(make, ledger, launches):
-    agenda.added(ledger, "a")
-    agenda.added(ledger, "b")
+    scheduled.added(ledger, "a")
+    scheduled.added(ledger, "b")
     launches.fault = ClusterError("nothing answers at http://head:8265")
     scheduler = make()
     scheduler.tick(at(1))
@@ -235,10 +235,10 @@ def test_a_cluster_that_cannot_be_reached_is_asked_once_and_not_for_each_launch(
 
 
 def test_a_launcher_that_cannot_be_reached_holds_up_no_other_schedule(ledger: Ledger, launches: Launches):
-    agenda.added(ledger, "near")
+    scheduled.added(ledger, "near")
     near = Launches()
     launches.fault = OSError("no route")
-    agenda.added(ledger, "far", options=RunOptions(store="/store", address="http://far"))
+    scheduled.added(ledger, "far", options=RunOptions(store="/store", address="http://far"))
     scheduler = Scheduler(ledger, lambda options: launches if options.address else near, "here", lease_seconds=LEASE)
     scheduler.tick(at(1))
     assert outcomes(ledger, "far") == [(1, "claimed", "no route")]
@@ -246,7 +246,7 @@ def test_a_launcher_that_cannot_be_reached_holds_up_no_other_schedule(ledger: Le
 
 
 def test_one_that_is_to_be_replaced_is_stopped_and_followed(make, ledger: Ledger, launches: Launches):
-    agenda.added(ledger, overlap="replace")
+    scheduled.added(ledger, overlap="replace")
     scheduler = make()
     scheduler.tick(at(1))
     launches.all_are("running")
@@ -262,7 +262,7 @@ def test_one_that_is_to_be_replaced_is_stopped_and_followed(make, ledger: Ledger
 
 
 def test_one_that_is_to_be_replaced_before_it_was_launched_never_is(make, ledger: Ledger, launches: Launches):
-    agenda.added(ledger, overlap="replace")
+    scheduled.added(ledger, overlap="replace")
     launches.fault = ServiceError("not now")
     scheduler = make(retry_seconds=0.0)
     scheduler.tick(at(1))
@@ -277,8 +277,8 @@ def test_one_that_is_to_be_replaced_before_it_was_launched_never_is(make, ledger
 def test_one_schedule_that_is_not_understood_any_more_is_told_of_once_and_holds_up_no_other(
     make, ledger: Ledger, launches: Launches, said: list[str]
 ):
-    agenda.added(ledger, "bad")
-    agenda.added(ledger, "good")
+    scheduled.added(ledger, "bad")
+    scheduled.added(ledger, "good")
     with ledger.transaction() as connection:
         connection.execute(update(schedules).where(schedules.c.name == "bad").values(timezone="Mars/Olympus"))
     scheduler = make()
@@ -289,7 +289,7 @@ def test_one_schedule_that_is_not_understood_any_more_is_told_of_once_and_holds_
 
 
 def test_it_runs_until_it_is_stopped_and_hands_over_what_it_holds(make, ledger: Ledger, launches: Launches):
-    agenda.added(ledger)
+    scheduled.added(ledger)
     stop = threading.Event()
 
     def clock():
@@ -308,7 +308,7 @@ def test_it_runs_until_it_is_stopped_and_hands_over_what_it_holds(make, ledger: 
 
 def goes_on(ledger: Ledger, launches: Launches, take_away, give_back) -> None:
     """A scheduler whose ledger is taken away says so, and goes on when it is given back."""
-    agenda.added(ledger)
+    scheduled.added(ledger)
     said: list[str] = []
     stop, hours = threading.Event(), [0.5]
     scheduler = Scheduler(

@@ -10,13 +10,13 @@ from services.launching.options import RunOptions
 from services.ledger.database import Ledger
 from services.scheduling.schedules import add, all_schedules, define, pause, remove, resume
 from services.sweeps.definition import parse_sweep
-from tests.support import agenda
-from tests.support.agenda import at
+from tests.support import scheduled
+from tests.support.scheduled import at
 
 
 def test_a_schedule_comes_back_as_it_was_given(ledger: Ledger):
     options = RunOptions(store="s3://bucket/store", address="http://head:8265", workers=3, gpus=0.5)
-    given = agenda.schedule(
+    given = scheduled.schedule(
         cron=" 0  2 * * * ",
         timezone="Europe/Paris",
         overlap="queue",
@@ -27,35 +27,35 @@ def test_a_schedule_comes_back_as_it_was_given(ledger: Ledger):
     assert not add(ledger, given)
     assert all_schedules(ledger) == [given]
     assert (given.cron, given.grace, given.state) == ("0 2 * * *", timedelta(minutes=5), "active")
-    assert parse_sweep(json.loads(given.sweep)) == agenda.sweep()
+    assert parse_sweep(json.loads(given.sweep)) == scheduled.sweep()
     assert [f"{time:%d %H:%M %Z}" for time in given.next_times(at(0), 2)] == ["05 02:00 CET", "06 02:00 CET"]
 
 
 def test_it_is_named_as_its_sweep_unless_it_is_given_a_name():
     options = RunOptions(store="/store")
-    assert define(agenda.sweep(), "0 2 * * *", options, at(0)).name == "tiny"
-    assert define(agenda.sweep(), "0 2 * * *", options, at(0), name="nightly").name == "nightly"
+    assert define(scheduled.sweep(), "0 2 * * *", options, at(0)).name == "tiny"
+    assert define(scheduled.sweep(), "0 2 * * *", options, at(0), name="nightly").name == "nightly"
 
 
 def test_added_again_it_is_replaced_and_begins_anew(ledger: Ledger):
-    agenda.added(ledger)
+    scheduled.added(ledger)
     pause(ledger, "tiny")
-    assert add(ledger, agenda.schedule(cron="30 * * * *", now=at(5)))
+    assert add(ledger, scheduled.schedule(cron="30 * * * *", now=at(5)))
     (found,) = all_schedules(ledger)
     assert (found.cron, found.planned_through, found.state) == ("30 * * * *", at(5), "active")
 
 
 def test_a_removed_one_is_gone_until_it_is_added_again(ledger: Ledger):
-    agenda.added(ledger)
+    scheduled.added(ledger)
     remove(ledger, "tiny")
     assert all_schedules(ledger) == []
     assert [schedule.state for schedule in all_schedules(ledger, removed=True)] == ["removed"]
-    assert not add(ledger, agenda.schedule())
+    assert not add(ledger, scheduled.schedule())
     assert [schedule.state for schedule in all_schedules(ledger)] == ["active"]
 
 
 def test_paused_it_stays_what_it_is_and_resumed_it_begins_now(ledger: Ledger):
-    agenda.added(ledger)
+    scheduled.added(ledger)
     pause(ledger, "tiny")
     assert [(s.state, s.planned_through) for s in all_schedules(ledger)] == [("paused", at(0))]
     resume(ledger, "tiny", at(7.5))
@@ -63,8 +63,8 @@ def test_paused_it_stays_what_it_is_and_resumed_it_begins_now(ledger: Ledger):
 
 
 def test_one_that_there_is_not_is_told_of_with_those_that_are_near(ledger: Ledger):
-    agenda.added(ledger, "nightly")
-    agenda.added(ledger, "gone")
+    scheduled.added(ledger, "nightly")
+    scheduled.added(ledger, "gone")
     remove(ledger, "gone")
     with pytest.raises(ScheduleError, match="no schedule 'nihgtly': did you mean 'nightly'\\?"):
         pause(ledger, "nihgtly")
@@ -87,4 +87,4 @@ def test_one_that_there_is_not_is_told_of_with_those_that_are_near(ledger: Ledge
 )
 def test_what_cannot_be_meant_is_refused(settings, expected):
     with pytest.raises(ScheduleError, match=expected):
-        agenda.schedule(**settings)
+        scheduled.schedule(**settings)

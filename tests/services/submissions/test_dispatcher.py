@@ -16,9 +16,9 @@ from services.ledger.database import Ledger
 from services.ledger.tables import submissions as table
 from services.settings import settings
 from services.submissions import records
-from services.submissions.dispatcher import MAX_ATTEMPTS, QUEUED, WAITING, Courier
+from services.submissions.dispatcher import MAX_ATTEMPTS, QUEUED, WAITING, Dispatcher
 from services.submissions.records import Submission
-from tests.support import agenda
+from tests.support import scheduled
 from tests.support.head import Head
 
 pytestmark = pytest.mark.slow
@@ -48,11 +48,11 @@ def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def accepted(ledger: Ledger, name: str) -> Submission:
-    return records.accept(ledger, agenda.sweep(name), 3, "ada", NOW).submission
+    return records.accept(ledger, scheduled.sweep(name), 3, "ada", NOW).submission
 
 
-def courier(ledger: Ledger, head: Head, tmp_path: Path) -> Courier:
-    return Courier(ledger, str(tmp_path / "store"), lambda: Jobs(head.address))
+def dispatcher(ledger: Ledger, head: Head, tmp_path: Path) -> Dispatcher:
+    return Dispatcher(ledger, str(tmp_path / "store"), lambda: Jobs(head.address))
 
 
 def now(ledger: Ledger, name: str) -> Submission:
@@ -61,7 +61,7 @@ def now(ledger: Ledger, name: str) -> Submission:
     return found
 
 
-def until(works: Courier, condition: Callable[[], bool]) -> None:
+def until(works: Dispatcher, condition: Callable[[], bool]) -> None:
     end = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < end
@@ -71,41 +71,41 @@ def until(works: Courier, condition: Callable[[], bool]) -> None:
 
 
 def test_an_accepted_sweep_is_handed_over_once_and_seen_to_its_end(ledger: Ledger, head: Head, told: Path):
-    submission = accepted(ledger, "courier-whole")
-    works = courier(ledger, head, told.parent)
+    submission = accepted(ledger, "dispatcher-whole")
+    works = dispatcher(ledger, head, told.parent)
     # Killed after it had submitted the job, and before it had noted that: the next one looks what there is.
-    until(works, lambda: now(ledger, "courier-whole").state != "accepted")
+    until(works, lambda: now(ledger, "dispatcher-whole").state != "accepted")
     with ledger.transaction() as connection:
         connection.execute(update(table).values(state="accepted"))
-    until(courier(ledger, head, told.parent), lambda: now(ledger, "courier-whole").state == "running")
+    until(dispatcher(ledger, head, told.parent), lambda: now(ledger, "dispatcher-whole").state == "running")
     told.write_text("0")
-    until(works, lambda: not now(ledger, "courier-whole").active)
-    ended = now(ledger, "courier-whole")
+    until(works, lambda: not now(ledger, "dispatcher-whole").active)
+    ended = now(ledger, "dispatcher-whole")
     assert (ended.state, ended.reason, ended.attempt) == ("succeeded", "", 1)
     assert (told.parent / "begun").read_text().split() == [submission.job_id]
-    assert [job.id for job in Jobs(head.address).list("basin-courier-whole-")] == [submission.job_id]
+    assert [job.id for job in Jobs(head.address).list("basin-dispatcher-whole-")] == [submission.job_id]
 
 
 def test_one_that_fails_says_why_and_one_that_is_stopped_ends(ledger: Ledger, head: Head, told: Path):
-    works = courier(ledger, head, told.parent)
-    accepted(ledger, "courier-stopped")
-    until(works, lambda: now(ledger, "courier-stopped").state == "running")
-    records.request_stop(ledger, "courier-stopped")
-    until(works, lambda: not now(ledger, "courier-stopped").active)
-    assert now(ledger, "courier-stopped").state == "stopped"
+    works = dispatcher(ledger, head, told.parent)
+    accepted(ledger, "dispatcher-stopped")
+    until(works, lambda: now(ledger, "dispatcher-stopped").state == "running")
+    records.request_stop(ledger, "dispatcher-stopped")
+    until(works, lambda: not now(ledger, "dispatcher-stopped").active)
+    assert now(ledger, "dispatcher-stopped").state == "stopped"
     told.write_text("3")
-    accepted(ledger, "courier-failed")
-    until(works, lambda: not now(ledger, "courier-failed").active)
-    failed = now(ledger, "courier-failed")
+    accepted(ledger, "dispatcher-failed")
+    until(works, lambda: not now(ledger, "dispatcher-failed").active)
+    failed = now(ledger, "dispatcher-failed")
     assert failed.state == "failed"
     assert "exit status 3" in failed.reason and "basin jobs logs" in failed.reason
 
 
 def test_more_sweeps_than_may_be_at_work_wait_for_their_turn_the_oldest_first(ledger: Ledger, head: Head, told: Path):
-    names = [f"courier-turn-{i}" for i in range(3)]
+    names = [f"dispatcher-turn-{i}" for i in range(3)]
     for i, name in enumerate(names):
-        records.accept(ledger, agenda.sweep(name), 3, "ada", NOW + timedelta(seconds=i))
-    works = Courier(ledger, str(told.parent / "store"), lambda: Jobs(head.address), at_once=1)
+        records.accept(ledger, scheduled.sweep(name), 3, "ada", NOW + timedelta(seconds=i))
+    works = Dispatcher(ledger, str(told.parent / "store"), lambda: Jobs(head.address), at_once=1)
     until(works, lambda: now(ledger, names[0]).state == "running")
     assert [(now(ledger, name).state, now(ledger, name).reason) for name in names[1:]] == [("accepted", QUEUED)] * 2
     told.write_text("0")
@@ -116,49 +116,49 @@ def test_more_sweeps_than_may_be_at_work_wait_for_their_turn_the_oldest_first(le
 
 
 def test_what_is_asked_to_stop_before_it_is_handed_over_never_is(ledger: Ledger, head: Head, told: Path):
-    accepted(ledger, "courier-never")
-    records.request_stop(ledger, "courier-never")
-    courier(ledger, head, told.parent).tick()
-    assert now(ledger, "courier-never").state == "stopped"
-    assert Jobs(head.address).list("basin-courier-never-") == []
+    accepted(ledger, "dispatcher-never")
+    records.request_stop(ledger, "dispatcher-never")
+    dispatcher(ledger, head, told.parent).tick()
+    assert now(ledger, "dispatcher-never").state == "stopped"
+    assert Jobs(head.address).list("basin-dispatcher-never-") == []
 
 
 def test_a_cluster_that_is_away_delays_and_loses_nothing(ledger: Ledger, head: Head, told: Path):
-    accepted(ledger, "courier-away")
+    accepted(ledger, "dispatcher-away")
     addresses = chain(["http://127.0.0.1:1"], repeat(head.address))
-    works = Courier(ledger, str(told.parent / "store"), lambda: Jobs(next(addresses)))
+    works = Dispatcher(ledger, str(told.parent / "store"), lambda: Jobs(next(addresses)))
     with pytest.raises(ClusterError):
         works.tick()
-    waits = now(ledger, "courier-away")
+    waits = now(ledger, "dispatcher-away")
     assert (waits.state, waits.reason) == ("accepted", WAITING)
     told.write_text("0")
-    until(works, lambda: not now(ledger, "courier-away").active)
-    assert now(ledger, "courier-away").state == "succeeded"
+    until(works, lambda: not now(ledger, "dispatcher-away").active)
+    assert now(ledger, "dispatcher-away").state == "succeeded"
 
 
 def test_what_the_cluster_lost_is_submitted_again_but_not_for_ever(ledger: Ledger, head: Head, told: Path):
-    lost = accepted(ledger, "courier-lost")
+    lost = accepted(ledger, "dispatcher-lost")
     records.note(ledger, lost, "running", "", NOW)
     told.write_text("0")
-    works = courier(ledger, head, told.parent)
-    until(works, lambda: not now(ledger, "courier-lost").active)
-    found = now(ledger, "courier-lost")
+    works = dispatcher(ledger, head, told.parent)
+    until(works, lambda: not now(ledger, "dispatcher-lost").active)
+    found = now(ledger, "dispatcher-lost")
     assert (found.state, found.attempt) == ("succeeded", 2)
-    assert [job.id for job in Jobs(head.address).list("basin-courier-lost-")] == [found.job_id]
-    hopeless = accepted(ledger, "courier-hopeless")
+    assert [job.id for job in Jobs(head.address).list("basin-dispatcher-lost-")] == [found.job_id]
+    hopeless = accepted(ledger, "dispatcher-hopeless")
     records.note(ledger, hopeless, "running", "", NOW, attempt=MAX_ATTEMPTS)
-    until(works, lambda: not now(ledger, "courier-hopeless").active)
-    assert now(ledger, "courier-hopeless").state == "failed"
+    until(works, lambda: not now(ledger, "dispatcher-hopeless").active)
+    assert now(ledger, "dispatcher-hopeless").state == "failed"
 
 
 def test_a_sweep_that_cannot_be_handed_over_fails_and_holds_nothing_up(ledger: Ledger, head: Head, told: Path):
-    sweep = agenda.sweep("courier-bad")
+    sweep = scheduled.sweep("dispatcher-bad")
     (data,) = sweep.datasets
     gone = sweep.model_copy(update={"datasets": (data.model_copy(update={"data": "nothing.csv", "target": "y"}),)})
     records.accept(ledger, gone, 3, "ada", NOW)
-    accepted(ledger, "courier-good")
+    accepted(ledger, "dispatcher-good")
     told.write_text("0")
-    until(courier(ledger, head, told.parent), lambda: not records.active(ledger))
-    assert now(ledger, "courier-good").state == "succeeded"
-    bad = now(ledger, "courier-bad")
+    until(dispatcher(ledger, head, told.parent), lambda: not records.active(ledger))
+    assert now(ledger, "dispatcher-good").state == "succeeded"
+    bad = now(ledger, "dispatcher-bad")
     assert bad.state == "failed" and "there is no such file here" in bad.reason

@@ -10,18 +10,18 @@ from services.ledger.database import Ledger
 from services.submissions import records
 from services.submissions.records import Accepted, Key, Submission
 from services.sweeps.definition import Sweep
-from tests.support import agenda
+from tests.support import scheduled
 
 NOW = datetime(2026, 1, 5, tzinfo=UTC)
 
 
 def accept(ledger: Ledger, sweep: Sweep | None = None, key: str | None = None, body: str = "body") -> Accepted:
     given = None if key is None else Key(key, body)
-    return records.accept(ledger, sweep or agenda.sweep(), 3, "ada", NOW, given)
+    return records.accept(ledger, sweep or scheduled.sweep(), 3, "ada", NOW, given)
 
 
 def other(name: str = "tiny") -> Sweep:
-    return agenda.sweep(name).model_copy(update={"seeds": 7})
+    return scheduled.sweep(name).model_copy(update={"seeds": 7})
 
 
 def end(ledger: Ledger, submission: Submission, state: records.State = "succeeded") -> None:
@@ -42,7 +42,7 @@ def test_the_last_submissions_of_many_sweeps_are_found_at_once(ledger: Ledger, m
     last = {}
     for moment in range(2):
         for name in wanted:
-            accepted = records.accept(ledger, agenda.sweep(name), 3, "ada", NOW + timedelta(seconds=moment))
+            accepted = records.accept(ledger, scheduled.sweep(name), 3, "ada", NOW + timedelta(seconds=moment))
             end(ledger, accepted.submission)
             last[name] = accepted.submission.id
     found = records.latest_of(ledger, [*wanted, "nothing"])
@@ -74,7 +74,7 @@ def test_the_same_key_with_another_body_is_refused_and_changes_nothing(ledger: L
 def test_a_key_is_its_submitters_own(ledger: Ledger):
     accept(ledger, key="k")
     assert records.answered(ledger, "bob", Key("k", "another")) is None
-    theirs = records.accept(ledger, agenda.sweep("else"), 1, "bob", NOW, Key("k", "another"))
+    theirs = records.accept(ledger, scheduled.sweep("else"), 1, "bob", NOW, Key("k", "another"))
     assert theirs.is_new
 
 
@@ -125,7 +125,7 @@ def test_only_what_is_active_can_be_asked_to_stop(ledger: Ledger):
 def test_the_latest_is_the_one_that_was_made_last(ledger: Ledger):
     first = accept(ledger).submission
     end(ledger, first)
-    second = records.accept(ledger, agenda.sweep(), 3, "ada", NOW + timedelta(seconds=1)).submission
+    second = records.accept(ledger, scheduled.sweep(), 3, "ada", NOW + timedelta(seconds=1)).submission
     latest = records.latest(ledger, "tiny")
     assert latest is not None and latest.id == second.id != first.id
     assert records.latest(ledger, "nothing") is None

@@ -12,11 +12,11 @@ from services.ledger.database import Ledger
 from services.ledger.tokens import create
 from services.server.application import create_application
 from services.store.objects import Storage
-from tests.support.agenda import added
 from tests.support.browsing import Tab, browser, colours, needs_chromium
 from tests.support.factories import STORED_AT
 from tests.support.live import live, settings_of
 from tests.support.made import HOSTILE, make_store
+from tests.support.scheduled import added
 
 pytestmark = needs_chromium
 

@@ -6,7 +6,7 @@ from scipy import optimize, stats
 
 from models.data.dataset import Dataset, Partition, sealed
 from models.data.preparation import prepare
-from models.fitting import noise
+from models.joint import noise
 from models.spec.inference import Cosine, Optimise
 from models.spec.learner import Learner
 from models.spec.likelihoods import Poisson

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from services.sweeps.definition import Sweep
 
 
-class RemoteAgenda:
-    """See `services.client.backend.Agenda`."""
+class RemoteSchedules:
+    """See `services.client.backend.SchedulesBackend`."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from services.sweeps.definition import Sweep
 
 
-class LocalAgenda:
-    """See `services.client.backend.Agenda`."""
+class LocalSchedules:
+    """See `services.client.backend.SchedulesBackend`."""
 
     def __init__(self, location: str) -> None:
         """Use the ledger of the store at a location, or the one that BASIN_LEDGER names."""
