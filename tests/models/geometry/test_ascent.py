@@ -16,11 +16,7 @@ from models.geometry.landscape import Landscape
 from models.geometry.restarts import AGREEMENT
 from tests.models.geometry.cases import FAMILIES, landscape_of, with_spectrum
 
-
-@pytest.fixture(autouse=True)
-def _float64():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 @partial(jax.jit, static_argnames=("norm", "radius", "steps", "restarts", "tolerance"))

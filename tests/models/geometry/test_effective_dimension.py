@@ -15,15 +15,12 @@ from models.geometry.effective_dimension import (
 )
 from models.geometry.landscape import Landscape
 from models.geometry.products import GaussNewton
-from tests.models.geometry.cases import FAMILIES, landscape_of
+from tests.models.geometry.cases import FAMILIES, columns, landscape_of
 
 estimate = partial(jax.jit, static_argnames=("relative_error", "max_probes", "max_steps"))(estimate_effective_dimension)
 
 
-@pytest.fixture(autouse=True)
-def _float64():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 def of_gram(gram, scales):
@@ -34,7 +31,7 @@ def of_gram(gram, scales):
 @pytest.mark.parametrize("name", ["categorical-reference", "heteroscedastic-gaussian", "negative-binomial"])
 def test_the_dense_matrix_is_that_of_the_products(name):
     landscape, theta = landscape_of(FAMILIES[name], activation=jnp.tanh)
-    products = 20 * jax.jit(jax.vmap(GaussNewton(landscape, theta)))(jnp.eye(theta.size))
+    products = 20 * columns(GaussNewton(landscape, theta))
     np.testing.assert_allclose(dense_gauss_newton(landscape, theta), products, atol=1e-10)
 
 

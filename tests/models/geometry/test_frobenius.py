@@ -14,10 +14,7 @@ from tests.models.geometry.cases import FAMILIES, Dense, dense_hessian, landscap
 norm = partial(jax.jit, static_argnames=("relative_error", "deflation", "max_products"))(frobenius_norm)
 
 
-@pytest.fixture(autouse=True)
-def _float64():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 def test_a_space_within_the_budget_is_summed_exactly():

@@ -8,11 +8,7 @@ import pytest
 from models.geometry.krylov import BLOCK, begin, matrix, new_basis, orthogonalise, random_direction, split, step
 from tests.models.geometry.cases import with_spectrum
 
-
-@pytest.fixture(autouse=True)
-def _float64():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 def orthonormal(count, p, dtype):

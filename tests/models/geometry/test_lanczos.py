@@ -36,10 +36,7 @@ run = partial(jax.jit, static_argnames=STATIC)(top_eigenpairs)
 run_bottom = partial(jax.jit, static_argnames=("k", "tolerance"))(bottom_eigenpairs)
 
 
-@pytest.fixture(autouse=True)
-def _float64():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 @pytest.mark.parametrize("seed", [0, 1])

@@ -18,10 +18,7 @@ ROWS = 1e4
 TEMPERED = ROWS / np.log(ROWS)
 
 
-@pytest.fixture(autouse=True)
-def _float64():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 class Found(NamedTuple):

@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from models.geometry import measures
 from models.geometry.catalogue import ask
 from models.geometry.definition import NotApplicableError, Point
 from models.geometry.landscape import Landscape
@@ -27,10 +26,7 @@ KINDS = ("sam", "l2", "linf", "gaussian")
 NAMES = ("sharpness_sam", "adaptive_sharpness_l2", "sharpness_linf", "adaptive_sharpness_gaussian", "keskar_sharpness")
 
 
-@pytest.fixture(autouse=True)
-def _float64():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 class Quadratic(Landscape):
@@ -189,17 +185,3 @@ def test_a_loss_that_is_nan_has_no_sharpness(name):
     ((found,),) = measure([point._replace(theta=point.theta.at[0].set(jnp.nan))], ask(name))
     assert (found.status, found.value) == ("unconverged", None)
     assert found.n_products < 100
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_turns_and_groups_agree_whatever_the_company(name, monkeypatch):
-    point = net_point(activation=jnp.tanh)
-    points = [point._replace(theta=c * point.theta, key=jax.random.key(i)) for i, c in enumerate((0.5, 1.0, 1.5))]
-    turns = measure(points, ask(name))
-    assert turns == [measure([p], ask(name))[0] for p in points]
-    monkeypatch.setattr(measures, "WIDTH", 2)
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    for (one,), (other,) in zip(turns, measure(points, ask(name)), strict=True):
-        np.testing.assert_allclose(one.value, other.value, rtol=1e-6)
-        np.testing.assert_allclose(one.standard_error, other.standard_error, rtol=1e-6)
-        assert one.n_products == other.n_products

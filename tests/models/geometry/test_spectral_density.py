@@ -14,11 +14,7 @@ from models.geometry.measures import measure
 from models.geometry.spectral_density import lanczos_quadrature, spectral_density
 from tests.models.geometry.cases import FAMILIES, Dense, dense_hessian, landscape_of, with_spectrum
 
-
-@pytest.fixture(autouse=True)
-def _float64():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 @partial(jax.jit, static_argnames=("steps", "probes"))

@@ -18,11 +18,7 @@ from models.priors import null_centre
 from models.spec import Categorical, Flat, Gaussian, NegativeBinomial, Normal, SpecError
 from tests.models.glm.problems import FAMILIES, learner, random_split
 
-
-@pytest.fixture(autouse=True)
-def float64():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 def in_order_of(pymc, theta, k, d):
