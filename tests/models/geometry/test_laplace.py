@@ -21,7 +21,10 @@ from tests.models.geometry.cases import FAMILIES, columns, landscape_of, target
 
 factors_of = jax.jit(kronecker_factors)
 # The other families have their known answers and invariances below.
-TWINS = ("categorical-reference", "heteroscedastic-gaussian", "student-t", "poisson", "negative-binomial")
+TWINS = (
+    *("categorical-reference", "heteroscedastic-gaussian", "student-t"),
+    *(pytest.param(name, marks=pytest.mark.soak) for name in ("poisson", "negative-binomial")),
+)
 STRUCTURES = ("full", "diagonal", "kronecker", "last_layer")
 TRACED = ("diagonal", "kronecker")
 
