@@ -127,6 +127,7 @@ def test_memory_does_not_grow_with_the_rows(kind):
     assert scratch(8192) < 1.1 * scratch(1024)
 
 
+@pytest.mark.soak
 def test_intervals_of_the_estimates_entries_cover_the_truth_at_their_level():
     """A share over all entries, and 88 of 100 for nearly every one; all of them would be too wide an error."""
     operator = with_spectrum(np.linspace(-1, 3, 120))

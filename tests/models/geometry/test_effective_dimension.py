@@ -74,6 +74,7 @@ def test_a_partly_flat_prior_is_the_limit_of_wide_ones():
     np.testing.assert_allclose(found, of_gram(dense_gauss_newton(landscape, theta), wide), rtol=1e-6)
 
 
+@pytest.mark.soak
 def test_estimates_cover_the_dense_value_at_their_level():
     landscape, theta = landscape_of(FAMILIES["categorical"], n=15, widths=(6, 5), activation=jnp.tanh)
     scales = jnp.full(theta.size, 0.7)
