@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(shell sha256sum requirements/dev.lock 2>/dev/null | cut -c1-16)
 DATASET ?= digits
 
-.PHONY: compare test lint types layers tests rest-tests ray-tests notebooks lab bench lock clean help
+.PHONY: compare test lint types layers tests rest-tests ray-tests soak notebooks lab bench lock clean help
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -17,30 +17,35 @@ compare: $(STAMP)  ## install what is missing, then compare all learners on DATA
 
 test: lint types layers tests  ## lint, types, layers and tests
 
+# A phase says how long it took.
+timed = @echo "$(1)"; start=$$(date +%s); $(1); status=$$?; echo "$@ took $$(($$(date +%s) - start)) s"; exit $$status
+
 lint: $(STAMP)
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+	$(call timed,$(BIN)/ruff check . && $(BIN)/ruff format --check .)
 
 types: $(STAMP)
-	$(BIN)/basedpyright
+	$(call timed,$(BIN)/basedpyright)
 
 layers: $(STAMP)
-	$(BIN)/lint-imports
+	$(call timed,$(BIN)/lint-imports)
 
-# What starts Ray has the machine to itself: beside the rest it would be Ray's patience that is tested.
+# What starts Ray has the machine to itself: beside the rest it would be Ray's patience that is tested. Both share a cache.
 tests: $(STAMP)
 ifdef ARGS
 	$(BIN)/pytest $(ARGS)
 else
-	+$(MAKE) --no-print-directory --keep-going rest-tests ray-tests
+	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && export BASIN_TESTS_CACHE="$$folder" && \
+	$(MAKE) --no-print-directory --keep-going rest-tests ray-tests
 endif
 
-RAY_TESTS := tests/acceptance tests/cluster tests/notebooks tests/benchmarks/test_scaling.py
 rest-tests:
-	$(BIN)/pytest --numprocesses 2 --max-worker-restart 0 --dist loadfile $(RAY_TESTS:%=--ignore %)
+	$(call timed,$(BIN)/pytest --numprocesses 2 --max-worker-restart 0 --dist loadfile -m 'not ray and not soak')
 
 ray-tests:
-	$(BIN)/pytest $(RAY_TESTS)
+	$(call timed,$(BIN)/pytest -m 'ray and not soak')
+
+soak: $(STAMP)  ## repeat at size what `make test` does small: coverage over many seeds, chaos; takes long
+	$(BIN)/pytest -m soak $(ARGS)
 
 notebooks: $(STAMP)  ## execute the notebooks, each from clean
 	$(BIN)/pytest tests/notebooks

@@ -56,10 +56,7 @@ def digits(rows: int, enlarge: int) -> tuple[np.ndarray, np.ndarray]:
 
 def problem(x: np.ndarray, y: np.ndarray, activation: str, widths: tuple[int, ...], epochs: int, nets: int) -> Problem:
     """Nets trained by SGD with momentum from different starts."""
-    model = build(
-        lambda key: MLPNet(x.shape[1], N_CLASSES, widths, ACTIVATIONS[activation], key),
-        likelihoods.categorical(N_CLASSES),
-    )
+    model = build(likelihoods.categorical(N_CLASSES), MLPNet, x.shape[1], N_CLASSES, widths, ACTIVATIONS[activation])
     rows, classes = jnp.asarray(x, jnp.float32), jnp.asarray(y, jnp.int32)
     program = trainer(model, optimiser="sgd", schedule="constant", epochs=epochs, batch_size=BATCH_SIZE, dropout=False)
     # Validation on one row: its loss is not wanted here.

@@ -89,9 +89,7 @@ def setup(n_inputs: int, widths: tuple[int, ...], rows: int) -> Setup:
     centres = 0.5 * rng.normal(size=(N_CLASSES, n_inputs))
     y = np.arange(rows) % N_CLASSES
     x = centres[y] + rng.normal(size=(rows, n_inputs))
-    model = build(
-        lambda key: MLPNet(n_inputs, N_CLASSES, widths, ACTIVATIONS["relu"], key), likelihoods.categorical(N_CLASSES)
-    )
+    model = build(likelihoods.categorical(N_CLASSES), MLPNet, n_inputs, N_CLASSES, widths, ACTIVATIONS["relu"])
     return Setup(model, jnp.asarray(x, jnp.float32), jnp.asarray(y, jnp.int32))
 
 

@@ -99,8 +99,7 @@ def n_parameters(width: int) -> int:
 def point(width: int, rows: int, activation: str) -> Point:
     """A net with random weights on random rows."""
     model = build(
-        lambda key: MLPNet(N_INPUTS, N_CLASSES, (width, width), ACTIVATIONS[activation], key),
-        likelihoods.categorical(N_CLASSES),
+        likelihoods.categorical(N_CLASSES), MLPNet, N_INPUTS, N_CLASSES, (width, width), ACTIVATIONS[activation]
     )
     x = jax.random.normal(jax.random.key(0), (rows, N_INPUTS))
     y = jax.random.randint(jax.random.key(1), (rows,), 0, N_CLASSES)

@@ -105,7 +105,7 @@ def _peer(x: np.ndarray, y: np.ndarray, settings: dict[str, Any]) -> dict[str, A
 def _basin(x: np.ndarray, y: np.ndarray, members: int, epochs: int) -> Callable[[], float]:
     """A function that trains all members and returns the seconds that it took; its first call compiles."""
     widths = tuple(SETTINGS["widths"])
-    model = build(lambda key: MLPNet(64, 10, widths, ACTIVATIONS["relu"], key), likelihoods.categorical(10))
+    model = build(likelihoods.categorical(10), MLPNet, 64, 10, widths, ACTIVATIONS["relu"])
     program = trainer(
         model, optimiser="sgd", schedule="constant", epochs=epochs, batch_size=SETTINGS["batch_size"], dropout=False
     )

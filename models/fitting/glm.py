@@ -19,7 +19,7 @@ def fit_glm_run(run: Run) -> RunResult:
     """Sample a GLM's posterior, in float64 throughout; a checkpoint follows each chain."""
     learner, split = run.request.learner, run.split
     assert learner.likelihood is not None
-    family = family_of(learner.likelihood, split.n_classes)  # pyright: ignore[reportArgumentType] - frozen, hence hashable
+    family = family_of(learner.likelihood, split.n_classes)
     with jax.enable_x64(True):
         try:
             with run.clock.computing():

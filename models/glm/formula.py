@@ -134,7 +134,7 @@ def _link(likelihood: Likelihood) -> dict[str, bmb.Link] | None:
 
 def _null(likelihood: Likelihood, split: Split) -> Null:
     """The natural parameters and the likelihood's own of the null model, about which priors are centred."""
-    family = family_of(likelihood, split.n_classes)  # pyright: ignore[reportArgumentType] - frozen, hence hashable
+    family = family_of(likelihood, split.n_classes)
     assert family.null is not None
     return family.null(split.train.y)
 

@@ -1,7 +1,5 @@
 """From a spec to the functions it names: the model over a flat vector and its prior's scales."""
 
-import functools
-
 import numpy as np
 
 from models.joint import likelihoods, priors
@@ -31,7 +29,6 @@ MOST_DRAWN_BYTES = 16 * 2**30
 _BYTES = 4  # of a parameter
 
 
-@functools.lru_cache(maxsize=64)
 def family_of(likelihood: Likelihood, n_classes: int) -> Family:
     """The functions of a likelihood."""
     match likelihood:
@@ -51,7 +48,6 @@ def family_of(likelihood: Likelihood, n_classes: int) -> Family:
             return likelihoods.negative_binomial()
 
 
-@functools.lru_cache(maxsize=64)
 def model_of(
     predictor: Predictor, likelihood: Likelihood, n_classes: int, n_inputs: int, shape: tuple[int, ...] | None
 ) -> Model:
@@ -71,18 +67,18 @@ def model_of(
 def _model_of(
     predictor: Predictor, likelihood: Likelihood, n_classes: int, n_inputs: int, shape: tuple[int, ...] | None
 ) -> Model:
-    family = family_of(likelihood, n_classes)  # pyright: ignore[reportArgumentType] - frozen, hence hashable
+    family = family_of(likelihood, n_classes)
     k = family.n_outputs
     match predictor:
         case Linear() | Formula():
-            return build(lambda key: LinearNet(n_inputs, k, key), family)
+            return build(family, LinearNet, n_inputs, k)
         case MLP(widths=widths, activation=activation):
-            return build(lambda key: MLPNet(n_inputs, k, widths, ACTIVATIONS[activation], key), family)
+            return build(family, MLPNet, n_inputs, k, widths, ACTIVATIONS[activation])
         case ConvNet() as p:
             if shape is None:
                 raise SpecError("a convnet needs images or sequences; this dataset is a table: use an 'mlp'")
             activation = ACTIVATIONS[p.activation]
-            return build(lambda key: ConvolutionalNet(shape, k, p.channels, p.kernel, p.width, activation, key), family)
+            return build(family, ConvolutionalNet, shape, k, p.channels, p.kernel, p.width, activation)
         case _:
             raise SpecError(f"predictor {predictor.kind!r} is a black box: it has no parameter vector")
 

@@ -4,6 +4,7 @@ Each `Family` is a record of pure functions over n rows: eta is (n, k), `extra` 
 nats, one per row (no reduction). Real targets are on the scale the caller standardised them to.
 """
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -50,6 +51,7 @@ class Family:
     log_link: bool = False
 
 
+@functools.cache
 def categorical(n_classes: int, *, reference: bool = False) -> Family:
     """p(y = c) = softmax(eta)_c; with `reference` eta has K - 1 columns and the first class's logit is 0."""
 
@@ -70,6 +72,7 @@ def categorical(n_classes: int, *, reference: bool = False) -> Family:
     return Family("categorical", n_classes - reference, (), log_density, null=start, probabilities=probabilities)
 
 
+@functools.cache
 def bernoulli() -> Family:
     """P(y = 1) = 1 / (1 + exp(-eta))."""
 
@@ -88,6 +91,7 @@ def _normal_log_density(y: Rows, mean: Rows, log_sigma: Array) -> Rows:
     return -0.5 * jnp.square((y - mean) * jnp.exp(-log_sigma)) - log_sigma - 0.5 * jnp.log(2.0 * jnp.pi)
 
 
+@functools.cache
 def gaussian() -> Family:
     """Y ~ N(eta, sigma^2), extra = (log sigma,)."""
 
@@ -105,6 +109,7 @@ def gaussian() -> Family:
     )
 
 
+@functools.cache
 def heteroscedastic_gaussian() -> Family:
     """Y ~ N(eta_0, exp(eta_1)^2)."""
 
@@ -123,6 +128,7 @@ def heteroscedastic_gaussian() -> Family:
     )
 
 
+@functools.cache
 def student_t(degrees: float) -> Family:
     """(y - eta) / sigma ~ Student's t with `degrees` of freedom, extra = (log sigma,)."""
     nu = float(degrees)
@@ -147,6 +153,7 @@ def student_t(degrees: float) -> Family:
     )
 
 
+@functools.cache
 def poisson() -> Family:
     """Y ~ Poisson(exp(eta))."""
 
@@ -170,6 +177,7 @@ def poisson() -> Family:
     )
 
 
+@functools.cache
 def negative_binomial() -> Family:
     """Y with mean mu = exp(eta) and variance mu + mu^2 / alpha (NB2), extra = (log alpha,).
 

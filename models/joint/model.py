@@ -4,8 +4,9 @@ theta = (predictor's weights in the order of its leaves, likelihood's own parame
 and GLMs share this vector, and so the same metrics and the same geometry.
 """
 
+import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -97,8 +98,16 @@ class Model:
         return -jnp.mean(self.log_likelihood(theta, x, y))
 
 
-def build(predictor: Callable[[PRNGKeyArray], eqx.Module], family: Family) -> Model:
-    """Flatten a predictor; `predictor` makes a freshly initialised net from a key."""
+@functools.lru_cache(maxsize=256)
+def build(family: Family, net: Callable[..., eqx.Module], *arguments: Hashable) -> Model:
+    """Flatten the predictor that `net(*arguments, key)` makes, freshly initialised from a key.
+
+    Equal arguments give the same object, so that compiled programs are found again.
+    """
+
+    def predictor(key: PRNGKeyArray) -> eqx.Module:
+        return net(*arguments, key)
+
     # An abstract key: describing a net must not start a backend, for Ray forks after this.
     key = jax.eval_shape(lambda: jax.random.key(0))
     template = eqx.filter_eval_shape(predictor, key)

@@ -65,7 +65,7 @@ class Run:
         learner, split = self.request.learner, self.split
         assert learner.likelihood is not None
         shapes = (split.n_classes, len(split.columns), split.shape)
-        return build.model_of(learner.predictor, learner.likelihood, *shapes)  # pyright: ignore[reportArgumentType] - frozen, hence hashable
+        return build.model_of(learner.predictor, learner.likelihood, *shapes)
 
     @property
     def prior_scales(self) -> np.ndarray:

@@ -290,7 +290,7 @@ def _fitting(learner: Learner, dataset: Dataset, first: Split) -> Learner:
     try:
         if isinstance(learner.predictor, Formula):
             _check_formula(learner, first)
-        model = model_of(learner.predictor, learner.likelihood, dataset.n_classes, len(first.columns), dataset.shape)  # pyright: ignore[reportArgumentType] - hashable
+        model = model_of(learner.predictor, learner.likelihood, dataset.n_classes, len(first.columns), dataset.shape)
         check_draws(learner, model)
     except SpecError as error:
         raise SpecError(f"{dataset.name!r}: learner {learner.name!r}: {error}") from None

@@ -162,16 +162,16 @@ def _runs(process: psutil.Process) -> bool:
 
 
 class Basin:
-    """Starts commands with a cache of compiled programs of the tests' own."""
+    """Starts commands with the tests' own cache."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, cache: Path):
         self._folder = folder
         self._started: list[Command] = []
         # Without what the tests' own process was given: the command sets its threads itself.
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("BASIN_", "RAY_", "JAX_", "XLA_", "PJRT_"))}
         kept = {k: v for k, v in kept.items() if not k.endswith("_NUM_THREADS")}
         self._environment = kept | {
-            "BASIN_CACHE": str(folder / "cache"),
+            "BASIN_CACHE": str(cache),
             "RAY_AUTH_TOKEN": os.environ["RAY_AUTH_TOKEN"],
             "COLUMNS": "120",
         }
@@ -195,9 +195,9 @@ class Basin:
 
 
 @pytest.fixture(scope="session")
-def basin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Basin]:
+def basin(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Iterator[Basin]:
     """The installed command."""
-    started = Basin(tmp_path_factory.mktemp("basin"))
+    started = Basin(tmp_path_factory.mktemp("basin"), cache)
     yield started
     started.clean_up()
 
@@ -267,7 +267,7 @@ class Undisturbed:
 
 
 @pytest.fixture(scope="session")
-def undisturbed(basin: Basin, tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
+def undisturbed(starts_ray: None, basin: Basin, tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
     """Made once; tests only read it, or run its command again."""
     comparison = comparison_in(tmp_path_factory.mktemp("undisturbed"))
     ended = basin.run(*comparison.arguments, "--report", comparison.report)

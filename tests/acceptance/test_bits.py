@@ -135,7 +135,7 @@ def alone(dataset: Dataset, requests_of: dict[str, list[RunRequest]]) -> tuple[d
 
 
 @pytest.fixture(scope="module")
-def ray_cluster() -> Iterator[None]:
+def ray_cluster(starts_ray: None) -> Iterator[None]:
     """Ray on this machine with two CPUs."""
     import ray
 
@@ -144,12 +144,6 @@ def ray_cluster() -> Iterator[None]:
     connect("local", num_cpus=2)
     yield
     ray.shutdown()
-
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Compiled programs that the actors share."""
-    return tmp_path_factory.mktemp("compiled")
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from benchmarks.chaos import survive
 from benchmarks.chaos_monkey import Kind
 from tests.acceptance.conftest import BNN, LINEAR, NET
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.soak]
 
 GLM = {
     "name": "glm",

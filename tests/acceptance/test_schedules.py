@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import yaml
@@ -27,8 +28,17 @@ from tests.support.scheduling import Fate
 
 ROOT = Path(__file__).resolve().parents[2]
 BEGIN = datetime(2026, 1, 5, tzinfo=UTC)
-SCHEDULES, MINUTES, SCHEDULERS, KILLS = 8, 25, 3, 10
+SCHEDULERS = 3
 SWEEP = {"name": "tiny", "datasets": ["iris"], "learners": ["svm"], "budget": "quick", "splits": 1, "measures": []}
+
+
+class Size(NamedTuple):
+    """Of a story: schedules of a minute each, minutes, how many processes die, and launches between two kills."""
+
+    schedules: int
+    minutes: int
+    kills: int
+    between: int
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -43,8 +53,8 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 class Schedulers:
     """Processes of one ledger, of which some die by themselves, and some are killed."""
 
-    def __init__(self, fate: Fate, folder: Path):
-        self._fate, self._folder = fate, folder
+    def __init__(self, fate: Fate, size: Size, folder: Path):
+        self._fate, self._size, self._folder = fate, size, folder
         self._random = random.Random(20260105)
         self._processes: list[subprocess.Popen[bytes]] = []
         self.killed = 0
@@ -63,8 +73,8 @@ class Schedulers:
             self._processes.remove(process)
         while len(self._processes) < SCHEDULERS:
             self._processes.append(self._start())
-        if self.killed < KILLS and len(self.begun()) >= self._kill_at:
-            self._kill_at = len(self.begun()) + 15
+        if self.killed < self._size.kills and len(self.begun()) >= self._kill_at:
+            self._kill_at = len(self.begun()) + self._size.between
             self._random.choice(self._processes).kill()
 
     def end(self) -> None:
@@ -76,7 +86,7 @@ class Schedulers:
 
     def _start(self) -> subprocess.Popen[bytes]:
         fate = self._fate
-        if self.killed < KILLS:
+        if self.killed < self._size.kills:
             fate = replace(fate, dies_at=self._random.randint(1, 20), after=self._random.random() < 0.5)
         with (self._folder / "said").open("ab") as said:
             return subprocess.Popen(
@@ -84,17 +94,20 @@ class Schedulers:
             )
 
 
-def test_of_200_occurrences_none_is_lost_or_doubled_while_three_schedulers_are_killed(url: str, tmp_path: Path):
-    end = BEGIN + timedelta(minutes=MINUTES)
-    names = [f"s{number}" for number in range(SCHEDULES)]
-    expected = [(name, BEGIN + timedelta(minutes=minute)) for name in names for minute in range(1, MINUTES + 1)]
+@pytest.mark.parametrize(
+    "size", [Size(3, 10, 4, 7), pytest.param(Size(8, 25, 10, 15), marks=pytest.mark.soak)], ids=str
+)
+def test_no_occurrence_is_lost_or_doubled_while_three_schedulers_are_killed(url: str, size: Size, tmp_path: Path):
+    end = BEGIN + timedelta(minutes=size.minutes)
+    names = [f"s{number}" for number in range(size.schedules)]
+    expected = [(name, BEGIN + timedelta(minutes=minute)) for name in names for minute in range(1, size.minutes + 1)]
     ledger = Ledger(url)
     for name in names:
         options = RunOptions(store=str(tmp_path / "store"))
         settings = {"name": name, "overlap": "queue", "coalesce": False, "misfire_grace": timedelta(days=1)}
         add(ledger, define(settle(parse_sweep(SWEEP)), "* * * * *", options, BEGIN, **settings))
     fate = Fate(url, str(tmp_path), BEGIN.isoformat(), end.isoformat(), started=time.time(), speed=200.0)
-    schedulers = Schedulers(fate, tmp_path)
+    schedulers = Schedulers(fate, size, tmp_path)
     until = time.monotonic() + 2 * PATIENCE
     try:
         while (counts := Counter(each.status for each in history(ledger, limit=1000))) != {"succeeded": len(expected)}:
@@ -104,7 +117,7 @@ def test_of_200_occurrences_none_is_lost_or_doubled_while_three_schedulers_are_k
             time.sleep(0.2)
     finally:
         schedulers.end()
-    assert schedulers.killed >= KILLS
+    assert schedulers.killed >= size.kills
     found = history(ledger, limit=1000)
     assert sorted((each.schedule, each.planned) for each in found) == expected
     begun = Counter(Path(sweep).parent.name for sweep in schedulers.begun())

@@ -48,6 +48,7 @@ def watched(basin: Basin, tmp_path: Path) -> Watched:
     return Watched(basin, tmp_path)
 
 
+@pytest.mark.ray
 def test_a_running_sweep_is_seen_and_stopped_from_outside_and_goes_on(watched: Watched):
     command = watched.start("run", watched.file, workers=2)
     running = watched.standing()

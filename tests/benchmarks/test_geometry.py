@@ -37,6 +37,7 @@ def found():
         return geometry.measure(QUICK)
 
 
+@pytest.mark.soak
 def test_every_work_is_measured_in_every_round(found):
     measured = {(row["net"], row["work"], row["how"]): row for row in found["rows"]}
     assert len(measured) == len(found["rows"]) == 7
@@ -47,6 +48,7 @@ def test_every_work_is_measured_in_every_round(found):
     assert "BASIN_TORCH_PYTHON" in found["peers"]
 
 
+@pytest.mark.soak
 def test_basins_values_are_as_near_the_truth_as_they_say(found):
     errors = {(row["work"], row["how"]): row["error"] for row in found["rows"] if row["net"] == "relu"}
     errors |= {(row["work"], row["how"]): row["error"] for row in found["rows"] if row["net"] == "tanh"}
@@ -57,6 +59,7 @@ def test_basins_values_are_as_near_the_truth_as_they_say(found):
     assert errors["density", ""] < 1e-3
 
 
+@pytest.mark.soak
 def test_the_figures_survive_json_and_fill_the_tables(found):
     tables = geometry.tables(json.loads(json.dumps(found)))
     assert [len(table.rows) for table in tables] == [7, 1, 2]
@@ -83,12 +86,14 @@ def test_the_peers_find_the_same_values():
             np.testing.assert_allclose(row["values"], true.trace, rtol=0.5)
 
 
-def test_the_true_trace_is_that_of_the_dense_hessian():
-    for activation in (jax.nn.relu, jnp.tanh, jax.nn.gelu):
-        with jax.enable_x64(True):
-            landscape, theta = landscape_of(FAMILIES["categorical"], widths=(4, 5), activation=activation)
-            dense = dense_hessian(landscape, theta)
-            np.testing.assert_allclose(jax.jit(trace)(landscape, theta), np.trace(dense), rtol=1e-10)
+@pytest.mark.parametrize(
+    "activation", [jnp.tanh, *(pytest.param(each, marks=pytest.mark.soak) for each in (jax.nn.relu, jax.nn.gelu))]
+)
+def test_the_true_trace_is_that_of_the_dense_hessian(activation):
+    with jax.enable_x64(True):
+        landscape, theta = landscape_of(FAMILIES["categorical"], widths=(4, 5), activation=activation)
+        dense = dense_hessian(landscape, theta)
+        np.testing.assert_allclose(jax.jit(trace)(landscape, theta), np.trace(dense), rtol=1e-10)
 
 
 def test_the_true_eigenvalues_and_product_are_those_of_the_dense_hessian():

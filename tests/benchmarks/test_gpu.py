@@ -25,17 +25,20 @@ def _rows(found):
     return [row for group in groups for rows in found[group].values() for row in rows]
 
 
+@pytest.mark.soak
 def test_every_case_is_measured(found):
     assert [row["reason"] for row in _rows(found)] == [None] * 5
     assert all(v > 0 for row in _rows(found) for k, v in row["result"].items() if k.endswith("_per_second"))
 
 
+@pytest.mark.soak
 def test_a_pack_gives_what_its_members_give_alone(found):
     for check in found["checks"]:
         assert check["result"]["agree"]
         assert set(check["result"]["pack_against_single"]) >= {"training_one_epoch", "hessian_product"}
 
 
+@pytest.mark.soak
 def test_the_figures_survive_json_and_fill_the_tables(found):
     tables = gpu_tables.tables(json.loads(json.dumps(found)))
     assert [len(table.rows) for table in tables] == [2, 1, 1, 1]

@@ -7,6 +7,7 @@ from benchmarks.work import sleep
 from models.runs.events import Result
 
 
+@pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.filterwarnings(r"ignore:os.fork\(\) was called:RuntimeWarning")
 def test_sleeping_runs_are_measured_on_a_machine_that_joined():

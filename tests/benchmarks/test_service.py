@@ -4,7 +4,7 @@ import pytest
 
 from benchmarks import service
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.soak]
 
 
 def test_a_server_is_read_from_submitted_to_and_killed_without_an_error_or_a_loss(monkeypatch: pytest.MonkeyPatch):

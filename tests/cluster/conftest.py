@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
-def ray_cluster():
+def ray_cluster(starts_ray: None):
     """Ray on this machine with two CPUs."""
     import ray
 
@@ -32,7 +32,7 @@ def ray_executor(ray_cluster):
         yield executor
 
 
-@pytest.fixture(params=["in-process", "ray"])
+@pytest.fixture(params=["in-process", pytest.param("ray", marks=pytest.mark.ray)])
 def executor(request: pytest.FixtureRequest) -> Executor:
     """Each executor in turn."""
     return InProcessExecutor() if request.param == "in-process" else request.getfixturevalue("ray_executor")

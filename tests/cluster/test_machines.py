@@ -73,7 +73,7 @@ class Machines:
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Machines]:
+def cluster(starts_ray: None) -> Iterator[Machines]:
     import ray
 
     before = {name: os.environ.get(name) for name in HEALTH_CHECKS}

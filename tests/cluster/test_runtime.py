@@ -172,15 +172,18 @@ def test_a_process_without_a_token_is_told_to_set_one(monkeypatch, tmp_path):
         connect(f"127.0.0.1:{listening.getsockname()[1]}")
 
 
+@pytest.mark.ray
 def test_ray_started_here_asks_for_a_token_stops_with_its_executor_and_prints_nothing(python):
     assert python(_LOCAL) == ""
 
 
+@pytest.mark.ray
 @pytest.mark.slow
 def test_ray_that_dies_under_the_command_is_said_to_and_started_again(python, tmp_path):
     assert python(_BROKEN, str(tmp_path)).splitlines()[-1] == "5 1 True"
 
 
+@pytest.mark.ray
 @pytest.mark.slow
 def test_a_cluster_asks_for_its_token_gets_the_packages_and_survives_the_loss_of_a_machine(python, tmp_path):
     assert python(_REMOTE, str(tmp_path), RAY_AUTH_MODE="token").split() == ["token", "shipped", "5"]

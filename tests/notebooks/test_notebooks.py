@@ -17,14 +17,10 @@ NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 by_name = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
-@pytest.fixture(scope="session")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of compiled programs, one for all notebooks."""
-    return tmp_path_factory.mktemp("cache")
-
-
 @pytest.fixture
-def executed(path: Path, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> NotebookNode:
+def executed(
+    starts_ray: None, path: Path, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> NotebookNode:
     """The notebook with the outputs of a run in an empty folder."""
     for name in [name for name in os.environ if name.startswith("BASIN_")]:
         monkeypatch.delenv(name)

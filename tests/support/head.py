@@ -67,7 +67,7 @@ class Head:
         self.process.wait(PATIENCE)
 
 
-def start_head(folder: Path, token: str) -> Head:
+def start_head(folder: Path, token: str, cache: Path) -> Head:
     """Start a cluster with two CPUs, token authentication on, and wait until its dashboard answers.
 
     Ray puts sockets into `folder`, so its path must be short.
@@ -78,7 +78,7 @@ def start_head(folder: Path, token: str) -> Head:
     environment = kept | {
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": token,
-        "BASIN_CACHE": str(folder / "cache"),
+        "BASIN_CACHE": str(cache),
         "BASIN_DATA_ROOTS": str(folder / "allowed"),
     }
     command = [

@@ -57,7 +57,7 @@ class Servers:
 
 
 @pytest.fixture
-def servers(basin: Basin, tmp_path: Path) -> Iterator[Servers]:
+def servers(starts_ray: None, basin: Basin, tmp_path: Path) -> Iterator[Servers]:
     """On an empty store, and a table of points in two classes."""
     (tmp_path / "data").mkdir()
     rows = [f"{(7 * i) % 40},{(11 * i) % 40},{'ab'[(7 * i) % 40 + (11 * i) % 40 > 40]}" for i in range(80)]

@@ -58,7 +58,7 @@ def largest_rise(
     like: Float[Array, " m"],
     key: PRNGKeyArray,
     *,
-    radius: float,
+    radius: float | Float[Array, ""],
     norm: Norm,
     steps: int = 200,
     restarts: int = 40,

@@ -163,12 +163,6 @@ def _kronecker(point: Point, settings: NoSettings) -> Estimate:
     )
 
 
-@functools.lru_cache(maxsize=64)
-def _readout(n_features: int, model: Model) -> Model:
-    """The last layer of a model as a linear predictor of what it reads; cached so that programs are found again."""
-    return build(lambda key: LinearNet(n_features, model.family.n_outputs, key), model.family)
-
-
 @functools.partial(jax.jit, static_argnames="model")
 def _features(model: Model, weights: Float[Array, " w"], x: Float[Array, "n d"]) -> Float[Array, "n j"]:
     """What the last layer reads."""
@@ -192,7 +186,7 @@ def _last_layer(point: Point, settings: NoSettings) -> Estimate:
     landscape, theta = point.landscape, point.theta
     model = landscape.model
     features = _features(model, theta[: model.n_weights], landscape.x)
-    readout = _readout(features.shape[1], model)
+    readout = build(model.family, LinearNet, features.shape[1], model.family.n_outputs)
     tail = slice(model.n_parameters - readout.n_parameters, None)
     last = Point(
         Landscape(readout, features, landscape.y),

@@ -37,7 +37,7 @@ def _estimate(point):
 
 def _shapes(n, activation):
     """A net of about 1e5 parameters and n rows, as shapes alone: nothing is computed here."""
-    model = build(lambda key: MLPNet(N_INPUTS, 10, (WIDTH, WIDTH), activation, key), likelihoods.categorical(10))
+    model = build(likelihoods.categorical(10), MLPNet, N_INPUTS, 10, (WIDTH, WIDTH), activation)
 
     def point():
         landscape = Landscape(model, jnp.zeros((n, N_INPUTS)), jnp.zeros(n, jnp.int32))

@@ -20,11 +20,7 @@ from models.spec.priors import Flat, Normal
 from models.spec.settings import SpecError
 from tests.support.glm_problems import FAMILIES, learner, random_split
 
-
-@pytest.fixture(autouse=True)
-def float64():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 def in_order_of(pymc, theta, k, d):

@@ -62,7 +62,7 @@ def test_conjugate_linear_regression(sample):
     rng = np.random.default_rng(2)
     x, noise = rng.normal(size=(40, 2)), 0.5
     y = x @ np.array([1.0, -2.0]) + 0.7 + noise * rng.normal(size=40)
-    model = build(lambda key: LinearNet(2, 1, key), likelihoods.gaussian())
+    model = build(likelihoods.gaussian(), LinearNet, 2, 1)
 
     def log_joint(theta, data):
         rows, target, scales = data

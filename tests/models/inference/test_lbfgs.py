@@ -1,6 +1,5 @@
 """L-BFGS against least squares in closed form, and where it stops."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -14,13 +13,10 @@ RNG = np.random.default_rng(0)
 X = RNG.normal(size=(40, 3))
 Y = X @ np.array([1.0, -2.0, 0.5]) + 0.3 + 0.2 * RNG.normal(size=40)
 DESIGN = np.column_stack([X, np.ones(40)])
-MODEL = build(lambda key: LinearNet(3, 1, key), likelihoods.gaussian())
+MODEL = build(likelihoods.gaussian(), LinearNet, 3, 1)
 
 
-@pytest.fixture(autouse=True)
-def float64():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 def minimise(scales, decay=0.0, max_steps=500, x=X, start=None):
@@ -74,7 +70,7 @@ def test_numbers_that_are_not_finite_end_the_search_unconverged():
 
 
 def test_counts_of_millions_converge():
-    model = build(lambda key: LinearNet(3, 1, key), likelihoods.poisson())
+    model = build(likelihoods.poisson(), LinearNet, 3, 1)
     y = RNG.poisson(np.exp(np.log(1e7) + X @ np.array([0.5, -0.3, 0.1])))
     start = jnp.array([0.0, 0.0, 0.0, np.log(y.mean())])
     found = minimiser(model, max_steps=500)(start, jnp.asarray(X), jnp.asarray(y), jnp.full(4, jnp.inf), jnp.zeros(()))

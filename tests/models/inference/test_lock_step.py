@@ -15,7 +15,7 @@ EPOCHS = 30
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(40, 3)).astype(np.float32)
 Y = (X @ np.array([1.0, -1.0, 0.5], np.float32) > 0).astype(np.int32)
-MODEL = build(lambda key: LinearNet(3, 1, key), likelihoods.bernoulli())
+MODEL = build(likelihoods.bernoulli(), LinearNet, 3, 1)
 DATA = Data(
     *(jnp.asarray(a) for a in (X[:30], Y[:30], X[30:], Y[30:])), jnp.asarray(priors.flat_scales(MODEL), jnp.float32)
 )

@@ -22,7 +22,7 @@ Y = (X[:, 0] + 0.5 * RNG.normal(size=90) > 0).astype(np.int32) + (X[:, 1] > 1)
 
 
 def mlp(widths=(8,)):
-    return build(lambda key: MLPNet(4, 3, widths, ACTIVATIONS["relu"], key), likelihoods.categorical(3))
+    return build(likelihoods.categorical(3), MLPNet, 4, 3, widths, ACTIVATIONS["relu"])
 
 
 def data_for(model, scales=None):
@@ -160,7 +160,7 @@ def test_lbfgs_reaches_scikit_learns_logistic_regression():
     c = 0.7
     twin = LogisticRegression(C=c, tol=1e-12, max_iter=10_000).fit(x, y)
     with jax.enable_x64(True):
-        model = build(lambda key: LinearNet(4, 3, key), likelihoods.categorical(3))
+        model = build(likelihoods.categorical(3), LinearNet, 4, 3)
         # scikit-learn minimises C * sum NLL + 0.5 |W|^2 with free intercepts: a N(0, C) prior on the weights alone.
         scales = np.where(model.is_bias, np.inf, np.sqrt(c))
         minimise = lbfgs.minimiser(model, max_steps=2000)

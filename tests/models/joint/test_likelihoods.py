@@ -8,11 +8,7 @@ import scipy.stats as stats
 
 from models.joint import likelihoods
 
-
-@pytest.fixture(autouse=True)
-def float64():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 RNG = np.random.default_rng(0)

@@ -22,15 +22,11 @@ from models.spec.predictors import MLP, ConvNet
 from models.spec.priors import Normal
 from models.spec.settings import SpecError
 
-
-@pytest.fixture(autouse=True)
-def float64():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 def mlp(family, widths=(4, 3), activation="tanh", d=5):
-    return build(lambda key: MLPNet(d, family.n_outputs, widths, ACTIVATIONS[activation], key), family)
+    return build(family, MLPNet, d, family.n_outputs, widths, ACTIVATIONS[activation])
 
 
 def test_flat_vector_and_net_are_the_same_function():
@@ -54,7 +50,7 @@ def test_mlp_is_the_numpy_formula():
 
 
 def test_extras_stand_at_the_end_and_start_at_zero():
-    model = build(lambda key: LinearNet(2, 1, key), likelihoods.gaussian())
+    model = build(likelihoods.gaussian(), LinearNet, 2, 1)
     assert model.n_parameters == 4
     np.testing.assert_array_equal(model.init(jax.random.key(0)), np.zeros(4))
     theta = jnp.array([1.0, 2.0, 3.0, 0.5])
@@ -66,9 +62,7 @@ def test_fan_in_and_biases_are_known_weight_by_weight():
     model = mlp(likelihoods.categorical(3))
     np.testing.assert_array_equal(model.fan_in[:20], 5)
     assert model.is_bias.sum() == 4 + 3 + 3
-    conv = build(
-        lambda key: ConvolutionalNet((8, 8, 1), 10, (2, 3), 3, 7, ACTIVATIONS["relu"], key), likelihoods.categorical(10)
-    )
+    conv = build(likelihoods.categorical(10), ConvolutionalNet, (8, 8, 1), 10, (2, 3), 3, 7, ACTIVATIONS["relu"])
     assert set(conv.fan_in[~conv.is_bias]) == {9, 18, 12, 7}
 
 
@@ -160,7 +154,7 @@ def test_convnet_refuses_a_table():
 
 
 def test_dropout_keeps_the_mean_and_is_off_without_a_key():
-    model = build(lambda key: MLPNet(3, 1, (200,), ACTIVATIONS["relu"], key), likelihoods.poisson())
+    model = build(likelihoods.poisson(), MLPNet, 3, 1, (200,), ACTIVATIONS["relu"])
     theta = model.init(jax.random.key(0))
     x = jnp.ones((4000, 3))
     dropped = model.predict_dropped(theta, x, jnp.asarray(0.3), jax.random.key(1))[:, 0]

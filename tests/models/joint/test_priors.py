@@ -9,7 +9,7 @@ from models.joint.priors import decay_scales, flat_scales, normal_scales, null_c
 from models.predictors.mlp import ACTIVATIONS, MLPNet
 
 # Weights 4 x 3, biases 4, weights 1 x 4, bias 1, log sigma.
-MODEL = build(lambda key: MLPNet(3, 1, (4,), ACTIVATIONS["tanh"], key), likelihoods.gaussian())
+MODEL = build(likelihoods.gaussian(), MLPNet, 3, 1, (4,), ACTIVATIONS["tanh"])
 
 
 def test_fan_in_scaling_divides_weights_and_leaves_biases_and_extras():

@@ -8,7 +8,6 @@ import pytest
 from models.geometry.definition import Point
 from models.geometry.families import effective_dimension
 from models.joint.likelihoods import gaussian
-from models.measuring import at_points
 from models.measuring.at_points import Measured, measure
 from models.measuring.catalogue import ask
 from tests.support.landscapes import FAMILIES, dense_hessian, landscape_of
@@ -16,10 +15,7 @@ from tests.support.landscapes import FAMILIES, dense_hessian, landscape_of
 ASKS = (ask("hessian_top_eigenvalue", tolerance=1e-6), ask("hessian_trace"), ask("effective_dimension"))
 
 
-@pytest.fixture(autouse=True)
-def _float64():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 @pytest.fixture(scope="module")
@@ -52,18 +48,6 @@ def test_a_points_numbers_do_not_depend_on_its_company(points, asked, monkeypatc
     together = measure(points, asked)
     assert together == [measure([point], asked)[0] for point in points]
     assert together == measure(points[::-1], asked)[::-1]
-
-
-@pytest.mark.parametrize("asked", ASKS, ids=lambda asked: asked.measure)
-def test_the_accelerators_groups_agree_with_turns(points, asked, monkeypatch):
-    """The batched program runs anywhere; padding and its removal are what is tested here."""
-    monkeypatch.setattr(effective_dimension, "DENSE_LIMIT", 0)
-    turns = measure(points, asked)
-    monkeypatch.setattr(at_points, "WIDTH", 2)
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    for one, other in zip(turns, measure(points, asked), strict=True):
-        np.testing.assert_allclose(scalar(one).value, scalar(other).value, rtol=1e-6)
-        assert scalar(one).n_products == scalar(other).n_products
 
 
 def test_what_does_not_converge_has_no_value(points):

@@ -41,10 +41,7 @@ STILL = (
 MOVING = ("hessian_trace", "hessian_top_eigenvalue", "pac_bayes_sigma", "l2_norm")
 
 
-@pytest.fixture(autouse=True)
-def _float64():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 @pytest.fixture(scope="module")

@@ -251,11 +251,12 @@ def test_kills_at_random_moments_lose_and_double_nothing(tmp_path: Path) -> None
     assert_holds_exactly(path, some_records(n_stored))
 
 
-def test_kills_before_every_change_lose_and_double_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("every", [5, pytest.param(1, marks=pytest.mark.soak)])
+def test_kills_before_a_change_lose_and_double_nothing(tmp_path: Path, every: int) -> None:
     (record,) = some_records(1)
-    change, died = 0, True
+    change, died = 1 - every, True
     while died:
-        change += 1
+        change += every
         path, acknowledged = tmp_path / str(change), tmp_path / f"acknowledged-{change}"
         child = start(crashing.write_until_change, str(path), acknowledged, change)
         child.join()

@@ -200,10 +200,11 @@ def test_it_does_not_matter_who_makes_the_store(location: str) -> None:
     assert len(assert_whole(location)) >= 3
 
 
-def test_writers_that_are_killed_and_come_again_lose_and_double_nothing(location: str) -> None:
+@pytest.mark.parametrize("kills", [2, pytest.param(6, marks=pytest.mark.soak)])
+def test_writers_that_are_killed_and_come_again_lose_and_double_nothing(location: str, kills: int) -> None:
     rng = np.random.default_rng(0)
     children = [start(crashing.write_shared, location, environment(), SEEDS, i, 2) for i in range(3)]
-    for order in range(3, 9):
+    for order in range(3, 3 + kills):
         time.sleep(rng.uniform(0.05, 0.5))
         victim = int(rng.integers(3))
         killed(children[victim])

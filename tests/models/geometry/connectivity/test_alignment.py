@@ -19,18 +19,15 @@ from models.predictors.mlp import MLPNet
 KEY = jax.random.key(0)
 
 
-@pytest.fixture(autouse=True)
-def _float64():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 def mlp(*widths):
-    return build(lambda key: MLPNet(6, 3, widths, jax.nn.relu, key), likelihoods.gaussian())
+    return build(likelihoods.gaussian(), MLPNet, 6, 3, widths, jax.nn.relu)
 
 
 def convnet():
-    return build(lambda key: ConvolutionalNet((5, 6, 2), 3, (4, 5), 3, 7, jnp.tanh, key), likelihoods.gaussian())
+    return build(likelihoods.gaussian(), ConvolutionalNet, (5, 6, 2), 3, (4, 5), 3, 7, jnp.tanh)
 
 
 NETS = {"one": lambda: mlp(8), "three": lambda: mlp(8, 7, 6), "convnet": convnet}
@@ -174,6 +171,6 @@ def test_the_key_decides_all_chance():
 
 
 def test_a_linear_predictor_has_nothing_to_align():
-    model = build(lambda key: LinearNet(4, 3, key), likelihoods.categorical(3))
+    model = build(likelihoods.categorical(3), LinearNet, 4, 3)
     with pytest.raises(NotApplicableError, match="no hidden units"):
         align(model, np.ones(model.n_parameters), np.ones(model.n_parameters), KEY)

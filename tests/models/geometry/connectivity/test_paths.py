@@ -15,10 +15,7 @@ from tests.support.landscapes import FAMILIES, landscape_of
 KEY = jax.random.key(0)
 
 
-@pytest.fixture(autouse=True)
-def _float64():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 def vector(*entries):

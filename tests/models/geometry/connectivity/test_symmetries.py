@@ -1,6 +1,5 @@
 """Permuted and rescaled nets are the same function."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -13,29 +12,21 @@ from models.predictors.convnet import ConvolutionalNet
 from models.predictors.linear import LinearNet
 from models.predictors.mlp import ACTIVATIONS, MLPNet
 
-
-@pytest.fixture(autouse=True)
-def _float64():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 def mlp(activation):
-    return build(lambda key: MLPNet(4, 3, (6, 5), ACTIVATIONS[activation], key), likelihoods.gaussian()), 4
+    return build(likelihoods.gaussian(), MLPNet, 4, 3, (6, 5), ACTIVATIONS[activation]), 4
 
 
 def images(activation):
     shape = (5, 6, 2)
-    model = build(
-        lambda key: ConvolutionalNet(shape, 3, (3, 4), 3, 5, ACTIVATIONS[activation], key), likelihoods.gaussian()
-    )
+    model = build(likelihoods.gaussian(), ConvolutionalNet, shape, 3, (3, 4), 3, 5, ACTIVATIONS[activation])
     return model, int(np.prod(shape))
 
 
 def sequences(activation):
-    model = build(
-        lambda key: ConvolutionalNet((7, 2), 3, (3,), 3, 4, ACTIVATIONS[activation], key), likelihoods.gaussian()
-    )
+    model = build(likelihoods.gaussian(), ConvolutionalNet, (7, 2), 3, (3,), 3, 4, ACTIVATIONS[activation])
     return model, 14
 
 
@@ -106,6 +97,6 @@ def test_the_layers_are_named_as_in_the_model():
 
 
 def test_a_linear_predictor_has_no_hidden_units():
-    model = build(lambda key: LinearNet(4, 3, key), likelihoods.categorical(3))
+    model = build(likelihoods.categorical(3), LinearNet, 4, 3)
     with pytest.raises(NotApplicableError, match="no hidden units"):
         hidden_layers(model)

@@ -16,14 +16,10 @@ from models.geometry.families.restarts import AGREEMENT
 from models.geometry.landscape import Landscape
 from tests.support.landscapes import FAMILIES, landscape_of, with_spectrum
 
-
-@pytest.fixture(autouse=True)
-def _float64():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
-@partial(jax.jit, static_argnames=("norm", "radius", "steps", "restarts", "tolerance"))
+@partial(jax.jit, static_argnames=("norm", "steps", "restarts", "tolerance"))
 def on_quadratic(h, g, key, *, norm, radius, steps=20_000, restarts=20, tolerance=1e-10):
     return largest_rise(
         lambda u: 3.0 + g @ u + u @ h @ u / 2,
@@ -248,26 +244,35 @@ def test_below_a_summit_of_kinks_the_rise_is_a_lower_bound(norm):
         assert np.isnan(found.value) or 0.8 * exact < float(found.value) < exact * (1 + 1e-12)
 
 
+def rises(functions, m, starts=1, **options):
+    """Of each function from each start, by one program."""
+
+    @jax.jit
+    def rise(which, key):
+        return largest_rise(lambda u: jax.lax.switch(which, functions, u), jnp.zeros(m), key, **options)
+
+    return [rise(which, jax.random.key(start)) for which in range(len(functions)) for start in range(starts)]
+
+
 @pytest.mark.parametrize("norm", ["l2", "linf"])
 def test_what_cannot_be_trusted_is_nan(norm):
-    def rise(function, **options):
-        search = partial(largest_rise, function, jnp.zeros(4), radius=1.0, norm=norm, **options)
-        return jax.jit(search)(jax.random.key(0)).value
-
-    assert np.isnan(rise(lambda u: jnp.nan * jnp.sum(u)))
-    assert np.isnan(rise(lambda u: jnp.where(jnp.linalg.norm(u) > 0.9, jnp.inf, u @ u)))
-    assert np.isnan(rise(lambda u: jnp.where(u[0] < -1e-3, jnp.nan, u @ u)))
+    broken = [
+        lambda u: jnp.nan * jnp.sum(u),
+        lambda u: jnp.where(jnp.linalg.norm(u) > 0.9, jnp.inf, u @ u),
+        lambda u: jnp.where(u[0] < -1e-3, jnp.nan, u @ u),
+    ]
+    found = rises(broken, 4, radius=1.0, norm=norm)
+    assert np.all(np.isnan([each.value for each in found]))
     h = with_spectrum([4.0, 1.0, -1.0, -20.0]).matrix
-    assert np.isnan(rise(lambda u: u @ h @ u + u[0], steps=3, tolerance=1e-9))
-    assert np.isfinite(rise(lambda u: u @ h @ u + u[0], steps=2000, tolerance=1e-9))
+    for steps, seen in ((3, np.isnan), (2000, np.isfinite)):
+        (found,) = rises([lambda u: u @ h @ u + u[0]], 4, radius=1.0, norm=norm, steps=steps, tolerance=1e-9)
+        assert seen(found.value)
 
 
 @pytest.mark.parametrize("norm", ["l2", "linf"])
 def test_where_nothing_rises_the_rise_is_zero(norm):
-    for function in (lambda u: 7.0 + 0.0 * jnp.sum(u), lambda u: -u @ u):
-        for start in range(3):
-            found = jax.jit(partial(largest_rise, function, jnp.zeros(5), radius=0.1, norm=norm))(jax.random.key(start))
-            assert float(found.value) == pytest.approx(0.0, abs=1e-14)
+    for found in rises([lambda u: 7.0 + 0.0 * jnp.sum(u), lambda u: -u @ u], 5, starts=3, radius=0.1, norm=norm):
+        assert float(found.value) == pytest.approx(0.0, abs=1e-14)
 
 
 def test_every_evaluation_is_counted():

@@ -10,21 +10,17 @@ from models.geometry.families.curvature import DEFINITIONS, summary
 from models.geometry.operators import layerwise
 from models.geometry.operators.diagonal import Diagonal
 from models.geometry.operators.products import EmpiricalFisher, GaussNewton
-from models.measuring import at_points
 from models.measuring.at_points import measure
 from models.measuring.catalogue import ask
 from models.spec.settings import SpecError
-from tests.models.geometry.operators.test_diagonal import convolutional, dense_of
-from tests.support.landscapes import FAMILIES, dense_hessian, landscape_of
+from tests.models.geometry.operators.test_diagonal import convolutional
+from tests.support.landscapes import FAMILIES, columns, dense_hessian, landscape_of
 
 ASKS = tuple(ask(definition.name) for definition in DEFINITIONS)
 ESTIMATED = ("hessian_trace", "hessian_frobenius_by_layer")
 
 
-@pytest.fixture(autouse=True)
-def _float64():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 def point_of(landscape, theta, seed=0):
@@ -45,8 +41,8 @@ def dense_measures(point):
     d = np.diag(h)
     found = {
         ("hessian_trace", ""): d.sum(),
-        ("ggn_trace", ""): np.trace(dense_of(GaussNewton(landscape, theta))),
-        ("fisher_trace", ""): np.trace(dense_of(EmpiricalFisher(landscape, theta))),
+        ("ggn_trace", ""): np.trace(columns(GaussNewton(landscape, theta))),
+        ("fisher_trace", ""): np.trace(columns(EmpiricalFisher(landscape, theta))),
         ("hessian_frobenius", ""): np.linalg.norm(h),
         ("hessian_diagonal", "min"): d.min(),
         ("hessian_diagonal", "median"): np.median(d),
@@ -91,18 +87,6 @@ def test_estimates_stand_in_where_the_parameters_exceed_the_budget(monkeypatch):
     for name, row in rows.items():
         assert abs(row.value - expected[name]) <= 4 * row.standard_error + 1e-9, name
     assert rows["hessian_trace", ""].n_products == 60
-
-
-@pytest.mark.parametrize("asked", ASKS, ids=lambda asked: asked.measure)
-def test_the_accelerators_groups_agree_with_turns(points, asked, monkeypatch):
-    turns = measure(points, asked)
-    assert turns == [measure([point], asked)[0] for point in points]
-    monkeypatch.setattr(at_points, "WIDTH", 2)
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    for one, other in zip(turns, measure(points, asked), strict=True):
-        assert [row.component for row in one] == [row.component for row in other]
-        assert [row.n_products for row in one] == [row.n_products for row in other]
-        np.testing.assert_allclose([row.value for row in one], [row.value for row in other], rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("asked", ASKS, ids=lambda asked: asked.measure)

@@ -15,15 +15,12 @@ from models.geometry.families.effective_dimension import (
 from models.geometry.landscape import Landscape
 from models.geometry.operators.products import GaussNewton
 from models.joint import likelihoods
-from tests.support.landscapes import FAMILIES, landscape_of
+from tests.support.landscapes import FAMILIES, columns, landscape_of
 
 estimate = partial(jax.jit, static_argnames=("relative_error", "max_probes", "max_steps"))(estimate_effective_dimension)
 
 
-@pytest.fixture(autouse=True)
-def _float64():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 def of_gram(gram, scales):
@@ -34,7 +31,7 @@ def of_gram(gram, scales):
 @pytest.mark.parametrize("name", ["categorical-reference", "heteroscedastic-gaussian", "negative-binomial"])
 def test_the_dense_matrix_is_that_of_the_products(name):
     landscape, theta = landscape_of(FAMILIES[name], activation=jnp.tanh)
-    products = 20 * jax.jit(jax.vmap(GaussNewton(landscape, theta)))(jnp.eye(theta.size))
+    products = 20 * columns(GaussNewton(landscape, theta))
     np.testing.assert_allclose(dense_gauss_newton(landscape, theta), products, atol=1e-10)
 
 
@@ -77,6 +74,7 @@ def test_a_partly_flat_prior_is_the_limit_of_wide_ones():
     np.testing.assert_allclose(found, of_gram(dense_gauss_newton(landscape, theta), wide), rtol=1e-6)
 
 
+@pytest.mark.soak
 def test_estimates_cover_the_dense_value_at_their_level():
     landscape, theta = landscape_of(FAMILIES["categorical"], n=15, widths=(6, 5), activation=jnp.tanh)
     scales = jnp.full(theta.size, 0.7)

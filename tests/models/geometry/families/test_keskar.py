@@ -12,11 +12,7 @@ from models.measuring.at_points import measure
 from models.measuring.catalogue import ask
 from tests.support.landscapes import FAMILIES, landscape_of
 
-
-@pytest.fixture(autouse=True)
-def _float64():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 def point_of(name: str, widths: tuple[int, ...] = ()) -> Point:
@@ -33,8 +29,14 @@ def over_corners(point: Point, epsilon: float, a: np.ndarray) -> float:
     return 100 * (float(jnp.max(losses)) - base) / (1 + base)
 
 
-@pytest.mark.parametrize("epsilon", [1e-3, 0.5])
-@pytest.mark.parametrize("name", ["bernoulli", "poisson", "categorical-reference"])
+@pytest.mark.parametrize(
+    ("name", "epsilon"),
+    [("categorical-reference", 1e-3), ("bernoulli", 0.5)]
+    + [
+        pytest.param(name, epsilon, marks=pytest.mark.soak)
+        for name, epsilon in [("bernoulli", 1e-3), ("categorical-reference", 0.5), ("poisson", 1e-3), ("poisson", 0.5)]
+    ],
+)
 def test_over_all_parameters_it_is_the_best_corner(name, epsilon):
     point = point_of(name)
     ((found,),) = measure([point], ask("keskar_sharpness", epsilon=epsilon, restarts=20))

@@ -25,10 +25,7 @@ NONE = jnp.zeros(4, jnp.int32)  # divergences
 SMALL = {"warmup": 200, "draws": 400, "max_leapfrog": 8}
 
 
-@pytest.fixture(autouse=True)
-def _float64():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 def unit_gaussian() -> Family:
@@ -68,7 +65,7 @@ class Quadratic:
         return float(0.5 * (rest @ rest + spread) + self.n * NORMALISER)
 
 
-MODEL = build(lambda key: LinearNet(3, 1, key), unit_gaussian())
+MODEL = build(unit_gaussian(), LinearNet, 3, 1)
 
 
 @pytest.fixture(scope="module")
@@ -250,9 +247,7 @@ def nets():
     """Nets with hidden layers, and a theta whose biases are not zero."""
     with jax.enable_x64(True):
         landscape, theta = landscape_of(FAMILIES["gaussian"], widths=(5, 4))
-        conv = build(
-            lambda key: ConvolutionalNet((8, 2), 3, (4, 6), 3, 5, jax.nn.relu, key), likelihoods.categorical(3)
-        )
+        conv = build(likelihoods.categorical(3), ConvolutionalNet, (8, 2), 3, (4, 6), 3, 5, jax.nn.relu)
         return [(landscape.model, theta), (conv, conv.init(jax.random.key(0)) + 0.1)]
 
 

@@ -18,10 +18,7 @@ ROWS = 1e4
 TEMPERED = ROWS / np.log(ROWS)
 
 
-@pytest.fixture(autouse=True)
-def _float64():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 class Found(NamedTuple):
@@ -192,6 +189,7 @@ def test_the_gibbs_oracle_meets_a_quadrature_over_singular_values():
 # --- standard errors, and what breaks ---------------------------------------------------------------------------------
 
 
+@pytest.mark.soak
 def test_standard_errors_cover_the_exact_value_at_their_nominal_rate():
     h, n_beta, gamma = np.array([10.0, 1.0, 1e-3]), 200.0, 1.0
     truth = 0.5 * np.sum(n_beta * h / (n_beta * h + gamma))

@@ -16,11 +16,7 @@ from models.measuring.catalogue import ask
 from models.predictors.linear import LinearNet
 from tests.support.landscapes import FAMILIES, landscape_of
 
-
-@pytest.fixture(autouse=True)
-def _float64():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 def values(landscape, theta, name):
@@ -52,7 +48,7 @@ def test_margins_are_differences_of_logits_whatever_the_coding(family):
 
 
 def test_one_logit_of_two_classes_has_the_margins_of_its_sign():
-    model = build(lambda key: LinearNet(1, 1, key), FAMILIES["bernoulli"])
+    model = build(FAMILIES["bernoulli"], LinearNet, 1, 1)
     landscape = Landscape(model, jnp.asarray([[2.0], [2.0], [-300.0]]), jnp.asarray([1, 0, 0]))
     np.testing.assert_allclose(margins(landscape, jnp.asarray([1.0, 0.5])), [2.5, -2.5, 299.5])
 

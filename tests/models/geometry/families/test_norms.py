@@ -21,10 +21,7 @@ from tests.support.landscapes import FAMILIES, landscape_of
 INVARIANT = {d.name for d in DEFINITIONS if d.invariance == "rescaling"}
 
 
-@pytest.fixture(autouse=True)
-def _float64():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 def point_of(landscape, theta, initial=None):
@@ -48,10 +45,7 @@ def deep_case():
 
 @functools.cache
 def conv_case(shape=(8, 8, 1), channels=(3, 4), seed=0):
-    model = build(
-        lambda key: ConvolutionalNet(shape, 3, channels, 3, 6, jax.nn.relu, key),
-        FAMILIES["categorical"],
-    )
+    model = build(FAMILIES["categorical"], ConvolutionalNet, shape, 3, channels, 3, 6, jax.nn.relu)
     rng = np.random.default_rng(seed)
     x, y = rng.normal(size=(5, int(np.prod(shape)))), rng.integers(0, 3, 5)
     theta = 0.5 * rng.normal(size=model.n_parameters)

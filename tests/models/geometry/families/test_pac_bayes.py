@@ -15,10 +15,8 @@ from models.geometry.definition import Point
 from models.geometry.families.certificate import B, C, Gaussian, certify, complexity, optimise_posterior
 from models.geometry.families.kl import gaussian_kl, inverse_binary_kl
 from models.geometry.families.margins import training_error
-from models.geometry.families.pac_bayes import DEFINITIONS
 from models.geometry.landscape import Landscape
 from models.joint.model import build
-from models.measuring import at_points
 from models.measuring.at_points import measure
 from models.measuring.catalogue import ask
 from models.predictors.linear import LinearNet
@@ -27,10 +25,7 @@ from tests.support.landscapes import FAMILIES, dense_hessian, landscape_of
 SIGMAS = ("pac_bayes_sigma", "pac_bayes_sigma_magnitude")
 
 
-@pytest.fixture(autouse=True)
-def _float64():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 def point_of(landscape, theta, seed=0, initial=None):
@@ -118,7 +113,7 @@ def test_on_a_quadratic_the_noise_is_a_standard_deviation(name):
 
 def test_the_noise_that_costs_a_tenth_of_the_rows():
     """One kind of row with margin w + b = 1: a net errs on all rows with probability Phi(-1 / (sigma sqrt 2))."""
-    model = build(lambda key: LinearNet(1, 1, key), FAMILIES["bernoulli"])
+    model = build(FAMILIES["bernoulli"], LinearNet, 1, 1)
     landscape = Landscape(model, jnp.ones((4, 1)), jnp.ones(4, int))
     theta, truth = jnp.asarray([0.5, 0.5]), -1 / (np.sqrt(2) * norm.ppf(0.1))
     assert covered(repeated(landscape, theta, "pac_bayes_sigma", pairs=400), truth) >= 88
@@ -181,7 +176,7 @@ def test_the_priors_share_out_the_whole_chance_of_failure():
 
 def test_the_bound_holds_on_every_one_of_twenty_problems():
     """It may fail with probability 0.05 each; a true bound of this size fails far more rarely."""
-    model = build(lambda key: LinearNet(3, 1, key), FAMILIES["bernoulli"])
+    model = build(FAMILIES["bernoulli"], LinearNet, 3, 1)
 
     def rows(key, n):
         at, label = jax.random.split(key)
@@ -237,18 +232,3 @@ def test_the_bound_needs_classes():
     landscape, theta = landscape_of(FAMILIES["gaussian"])
     row = one(point_of(landscape, theta), "pac_bayes_bound")
     assert row.status == "not_applicable" and row.reason is not None and "pac_bayes_sigma" in row.reason
-
-
-def test_side_by_side_is_as_in_turns(monkeypatch):
-    landscape, theta = landscape_of(FAMILIES["categorical"], n=10, widths=())
-    points = [point_of(landscape, c * theta, seed, 0.1 * theta) for seed, c in enumerate((0.5, 1.0, 1.5))]
-    asks = [ask(name, on="loss", pairs=5) for name in SIGMAS] + [ask("pac_bayes_bound", steps=20, samples=20)]
-    assert {a.measure for a in asks} == {d.name for d in DEFINITIONS}
-    turns = [measure(points, a) for a in asks]
-    assert turns[2] == [measure([p], asks[2])[0] for p in points]
-    monkeypatch.setattr(at_points, "WIDTH", 2)
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    for alone, a in zip(turns, asks, strict=True):
-        for one_row, other in zip(sum(alone, ()), sum(measure(points, a), ()), strict=True):
-            np.testing.assert_allclose(one_row.value, other.value, rtol=1e-8)
-            assert one_row.n_products == other.n_products

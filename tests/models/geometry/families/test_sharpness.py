@@ -17,7 +17,6 @@ from models.geometry.families.sharpness import (
     worst_case,
 )
 from models.geometry.landscape import Landscape
-from models.measuring import at_points
 from models.measuring.at_points import measure
 from models.measuring.catalogue import ask
 from tests.support.landscapes import FAMILIES, landscape_of, with_spectrum
@@ -27,10 +26,7 @@ KINDS = ("sam", "l2", "linf", "gaussian")
 NAMES = ("sharpness_sam", "adaptive_sharpness_l2", "sharpness_linf", "adaptive_sharpness_gaussian", "keskar_sharpness")
 
 
-@pytest.fixture(autouse=True)
-def _float64():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 class Quadratic(Landscape):
@@ -94,6 +90,7 @@ def test_at_a_minimum_the_worst_case_is_the_top_eigenvalue_and_the_best_corner(a
     np.testing.assert_allclose(box.value, np.max(np.sum(corners * (h @ corners), axis=0)) / 2, rtol=1e-8)
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("adaptive", [False, True])
 def test_the_average_case_covers_the_trace_at_its_level(adaptive):
     """E = (rho^2 / 2) tr(THT), whatever the slope; 95 % intervals of 100 repeats cover in 88 or more."""
@@ -112,6 +109,8 @@ def test_the_average_stops_at_the_error_asked_for_or_at_the_budget():
     point = quadratic_point(np.linspace(0.5, 1.5, 50))
     ((close,),) = measure([point], ask("sharpness_gaussian", relative_error=0.02))
     assert close.standard_error <= 0.02 * close.value
+    exact = ask("sharpness_gaussian").settings.rho ** 2 / 2 * np.trace(point.landscape.h)
+    assert abs(close.value - exact) <= 4 * close.standard_error
     assert close.n_products < 400
     ((spent,),) = measure([point], ask("sharpness_gaussian", relative_error=1e-6, max_products=201))
     assert spent.n_products == 201
@@ -189,17 +188,3 @@ def test_a_loss_that_is_nan_has_no_sharpness(name):
     ((found,),) = measure([point._replace(theta=point.theta.at[0].set(jnp.nan))], ask(name))
     assert (found.status, found.value) == ("unconverged", None)
     assert found.n_products < 100
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_turns_and_groups_agree_whatever_the_company(name, monkeypatch):
-    point = net_point(activation=jnp.tanh)
-    points = [point._replace(theta=c * point.theta, key=jax.random.key(i)) for i, c in enumerate((0.5, 1.0, 1.5))]
-    turns = measure(points, ask(name))
-    assert turns == [measure([p], ask(name))[0] for p in points]
-    monkeypatch.setattr(at_points, "WIDTH", 2)
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    for (one,), (other,) in zip(turns, measure(points, ask(name)), strict=True):
-        np.testing.assert_allclose(one.value, other.value, rtol=1e-6)
-        np.testing.assert_allclose(one.standard_error, other.standard_error, rtol=1e-6)
-        assert one.n_products == other.n_products

@@ -20,10 +20,7 @@ from tests.support.landscapes import FAMILIES, dense_hessian, landscape_of
 KEY = jax.random.key(0)
 
 
-@pytest.fixture(autouse=True)
-def _float64():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 def point_of(landscape, theta, seed=0):
@@ -35,9 +32,7 @@ def mlp():
 
 
 def convnet():
-    model = build(
-        lambda key: ConvolutionalNet((4, 5, 2), 3, (3, 4), 3, 5, jax.nn.relu, key), likelihoods.categorical(3)
-    )
+    model = build(likelihoods.categorical(3), ConvolutionalNet, (4, 5, 2), 3, (3, 4), 3, 5, jax.nn.relu)
     rng = np.random.default_rng(0)
     x, y = jnp.asarray(rng.normal(size=(7, 40))), jnp.asarray(rng.integers(0, 3, 7))
     return point_of(Landscape(model, x, y), jnp.asarray(0.5 * rng.normal(size=model.n_parameters)))

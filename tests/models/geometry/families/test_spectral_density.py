@@ -14,11 +14,7 @@ from models.measuring.at_points import measure
 from models.measuring.catalogue import ask
 from tests.support.landscapes import FAMILIES, Dense, dense_hessian, landscape_of, with_spectrum
 
-
-@pytest.fixture(autouse=True)
-def _float64():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 @partial(jax.jit, static_argnames=("steps", "probes"))
@@ -55,6 +51,7 @@ def test_one_probe_is_the_broadened_spectrum_that_its_vector_sees(name, dtype):
     np.testing.assert_allclose(found, expected, atol=2e-3 * expected.max())
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("name", SPECTRA)
 def test_intervals_cover_the_truth_at_their_level(name):
     """95 % intervals of 100 repeats cover in 88 or more, averaged over the points where there are eigenvalues."""

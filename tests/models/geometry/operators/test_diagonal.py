@@ -15,7 +15,17 @@ from models.geometry.operators.products import EmpiricalFisher, GaussNewton
 from models.joint.likelihoods import categorical, heteroscedastic_gaussian
 from models.joint.model import build
 from models.predictors.convnet import ConvolutionalNet
-from tests.support.landscapes import FAMILIES, Dense, dense_hessian, landscape_of, target, with_spectrum
+from tests.support.landscapes import (
+    FAMILIES,
+    SOME,
+    SOME_FAMILIES,
+    Dense,
+    columns,
+    dense_hessian,
+    landscape_of,
+    target,
+    with_spectrum,
+)
 
 diagonal = jax.jit(exact_diagonal, static_argnums=2)
 traces = jax.jit(exact_traces, static_argnums=2)
@@ -28,30 +38,20 @@ NETS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _float64():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 def convolutional(family, activation, shape=(5, 4, 2), n=20, channels=(3, 2)):
     rng = np.random.default_rng(1)
-    model = build(
-        lambda key: ConvolutionalNet(shape, family.n_outputs, channels, 3, 4, activation, key),
-        family,
-    )
+    model = build(family, ConvolutionalNet, shape, family.n_outputs, channels, 3, 4, activation)
     x = jnp.asarray(rng.normal(size=(n, int(np.prod(shape)))))
     theta = jnp.asarray(0.5 * rng.normal(size=model.n_parameters))
     return Landscape(model, x, jnp.asarray(target(family, n, rng))), theta
 
 
-def dense_of(operator):
-    return np.asarray(jax.jit(jax.vmap(operator.linearise()))(jnp.eye(operator.like.size)))
-
-
 @pytest.mark.parametrize(
     ("name", "net"),
-    [(name, "one tanh layer") for name in FAMILIES]
+    [pytest.param(name, "one tanh layer", marks=[] if name in SOME else [pytest.mark.soak]) for name in FAMILIES]
     + [("heteroscedastic-gaussian", net) for net in NETS if net != "one tanh layer"],
 )
 def test_the_hessians_diagonal_is_the_dense_one(name, net):
@@ -63,11 +63,11 @@ def test_the_hessians_diagonal_is_the_dense_one(name, net):
 
 
 @pytest.mark.parametrize("matrix", ["gauss-newton", "empirical-fisher"])
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", SOME_FAMILIES)
 def test_the_positive_matrices_diagonals_are_those_of_their_products(name, matrix):
     landscape, theta = landscape_of(FAMILIES[name], activation=jnp.tanh)
     operator = {"gauss-newton": GaussNewton, "empirical-fisher": EmpiricalFisher}[matrix](landscape, theta)
-    expected = np.diag(dense_of(operator))
+    expected = np.diag(columns(operator))
     np.testing.assert_allclose(diagonal(landscape, theta, matrix), expected, atol=1e-12 * expected.max())
 
 
@@ -81,7 +81,7 @@ def test_shared_weights_of_a_convolutional_relu_net_are_exact(family, shape):
 
 def test_a_smooth_convolutional_net_has_a_gauss_newton_diagonal_and_no_exact_hessian():
     landscape, theta = convolutional(FAMILIES["student-t"], jnp.tanh)
-    expected = np.diag(dense_of(GaussNewton(landscape, theta)))
+    expected = np.diag(columns(GaussNewton(landscape, theta)))
     np.testing.assert_allclose(gauss_newton_diagonal(landscape, theta), expected, atol=1e-12 * expected.max())
     assert not has_exact_hessian(landscape.model)
     for function in (exact_diagonal, exact_traces):
@@ -127,6 +127,7 @@ def test_memory_does_not_grow_with_the_rows(kind):
     assert scratch(8192) < 1.1 * scratch(1024)
 
 
+@pytest.mark.soak
 def test_intervals_of_the_estimates_entries_cover_the_truth_at_their_level():
     """A share over all entries, and 88 of 100 for nearly every one; all of them would be too wide an error."""
     operator = with_spectrum(np.linspace(-1, 3, 120))

@@ -14,10 +14,7 @@ from tests.support.landscapes import FAMILIES, Dense, dense_hessian, landscape_o
 norm = partial(jax.jit, static_argnames=("relative_error", "deflation", "max_products"))(frobenius_norm)
 
 
-@pytest.fixture(autouse=True)
-def _float64():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 def test_a_space_within_the_budget_is_summed_exactly():
@@ -27,6 +24,7 @@ def test_a_space_within_the_budget_is_summed_exactly():
     assert (float(found.standard_error), int(found.n_products)) == (0.0, theta.size)
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("spectrum", [np.linspace(-1, 3, 250), np.geomspace(1e-3, 100, 250)], ids=["flat", "steep"])
 def test_intervals_cover_the_truth_at_their_level(spectrum):
     """95 % intervals of 100 repeats cover in 88 or more; all of them would be too wide an error."""

@@ -17,11 +17,7 @@ from models.geometry.operators.krylov import (
 )
 from tests.support.landscapes import with_spectrum
 
-
-@pytest.fixture(autouse=True)
-def _float64():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 def orthonormal(count, p, dtype):

@@ -16,10 +16,7 @@ from tests.support.landscapes import FAMILIES, Dense, dense_hessian, landscape_o
 estimate = partial(jax.jit, static_argnames=("relative_error", "deflation", "max_products"))(estimate_trace)
 
 
-@pytest.fixture(autouse=True)
-def _float64():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 @pytest.mark.parametrize("activation", [jax.nn.relu, jnp.tanh], ids=["relu", "tanh"])
