@@ -3,6 +3,8 @@
 PYTHON ?= $(firstword $(foreach p,python3 python3.13 python3.12,$(shell $(p) -c 'import sys; sys.version_info >= (3, 12) and print("$(p)")' 2>/dev/null)))
 VENV := .venv
 BIN := $(VENV)/bin
+# What runs Basin, and what its tests and benchmarks take besides.
+BASE := $(VENV)/.base-$(shell cat requirements/base.lock requirements/build.lock 2>/dev/null | sha256sum | cut -c1-16)
 STAMP := $(VENV)/.installed-$(shell sha256sum requirements/dev.lock 2>/dev/null | cut -c1-16)
 DATASET ?= digits
 
@@ -12,7 +14,7 @@ DATASET ?= digits
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-compare: $(STAMP)  ## install what is missing, then compare all learners on DATASET (digits)
+compare: $(BASE)  ## install what is missing, then compare all learners on DATASET (digits)
 	$(BIN)/basin compare $(DATASET) $(ARGS)
 
 test: lint types layers tests  ## lint, types, layers and tests
@@ -55,24 +57,29 @@ lab: $(LAB)  ## open the notebooks in JupyterLab
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/jupyter lab $(or $(ARGS),notebooks)
 
 $(LAB): $(STAMP)
-	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements/notebooks.lock
+	@requirements/install.sh $(BIN)/python requirements/notebooks.lock
 	@rm -f $(VENV)/.lab-*; touch $@
 
 bench: $(STAMP)  ## measure, side by side with the peers
 	$(BIN)/python -m benchmarks $(or $(ARGS),all)
 
-$(STAMP):
+$(BASE):
 	@test -n "$(PYTHON)" || { echo "no Python 3.12 or later found; name one: make PYTHON=/path/to/python3.13 ..."; exit 1; }
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements/dev.lock
-	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@requirements/install.sh $(BIN)/python requirements/base.lock
+	@requirements/install.sh $(BIN)/python requirements/build.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --root-user-action ignore --no-deps --no-build-isolation --editable .
+	@rm -f $(VENV)/.base-*; touch $@
+
+$(STAMP): $(BASE)
+	@requirements/install.sh $(BIN)/python requirements/dev.lock
 	@rm -f $(VENV)/.installed-*; touch $@
 
 LOCK := uv pip compile -q --generate-hashes --universal --python-version 3.12 --no-annotate --no-header
 lock:  ## resolve the dependencies anew; needs uv
-	$(LOCK) pyproject.toml --extra postgres -c requirements/constraints.txt -o requirements/base.lock
+	$(LOCK) pyproject.toml --extra postgres --extra files -c requirements/constraints.txt -o requirements/base.lock
 	$(LOCK) pyproject.toml --extra dev -c requirements/base.lock -o requirements/dev.lock
-	$(LOCK) pyproject.toml --extra postgres --extra gpu -c requirements/base.lock -o requirements/gpu.lock
+	$(LOCK) pyproject.toml --extra postgres --extra files --extra gpu -c requirements/base.lock -o requirements/gpu.lock
 	$(LOCK) --group build -c requirements/dev.lock -o requirements/build.lock
 	$(LOCK) --group launcher -c requirements/dev.lock -o requirements/launcher.lock
 	$(LOCK) --group notebooks -c requirements/dev.lock -o requirements/notebooks.lock
