@@ -8,6 +8,7 @@ import polars as pl
 
 from services.errors import ServiceError
 from services.files import written_aside
+from services.rendering.rows import for_csv
 from services.store.queries import CONTEXT
 from services.store.schemas import SCHEMAS
 from services.store.store import Store
@@ -20,7 +21,7 @@ def export_tables(store: Store, sweep: str, folder: Path, form: Format) -> Itera
     """Write a file for each table, such as `metrics.csv`, with the rows of the sweep's runs; yields each once written.
 
     Tables of runs have the columns of `services.store.queries.CONTEXT` as well. `runs` has a row for each run, its last
-    attempt, and the settings that the sweep varied as JSON. In CSV the entries of a list are joined by "; ".
+    attempt, and the settings that the sweep varied as JSON. CSV is as `services.rendering.rows.for_csv` has it.
 
     Args:
         store: where the runs are.
@@ -64,5 +65,4 @@ def _write(frame: pl.LazyFrame, path: Path, form: Format) -> None:
     if form == "parquet":
         frame.sink_parquet(path)
         return
-    lists = [name for name, dtype in frame.collect_schema().items() if isinstance(dtype, pl.List)]
-    frame.with_columns(pl.col(lists).cast(pl.List(pl.String)).list.join("; ")).sink_csv(path)
+    for_csv(frame).sink_csv(path)

@@ -24,8 +24,7 @@ _FORMULA = r"^[=+\-@\t\r]"
 def write(frame: pl.DataFrame, form: Format, out: BinaryIO, width: int = 120) -> None:
     """Write `frame` to a binary stream, as a table of `width` columns for people, JSON records, CSV or Parquet.
 
-    JSON has no NaN and no infinity: they become null. CSV has no lists: their entries are joined by "; "; and text that
-    a spreadsheet would take for a formula has an apostrophe before it.
+    JSON has no NaN and no infinity: they become null. CSV is as `for_csv` has it.
 
     Raises:
         QueryError: unknown format, or Parquet to a terminal.
@@ -35,12 +34,7 @@ def write(frame: pl.DataFrame, form: Format, out: BinaryIO, width: int = 120) ->
     elif form == "json":
         out.write(f"{frame.write_json()}\n".encode())
     elif form == "csv":
-        lists = [name for name, dtype in frame.schema.items() if isinstance(dtype, pl.List)]
-        flat = frame.with_columns(pl.col(lists).cast(pl.List(pl.String)).list.join("; "))
-        text = pl.col(pl.String)
-        flat.with_columns(pl.when(text.str.contains(_FORMULA)).then("'" + text).otherwise(text).name.keep()).write_csv(
-            out
-        )
+        for_csv(frame.lazy()).collect().write_csv(out)
     elif form == "parquet":
         if out.isatty():
             raise QueryError("Parquet is binary: send it to a file, as in --format parquet > results.parquet")
@@ -48,6 +42,14 @@ def write(frame: pl.DataFrame, form: Format, out: BinaryIO, width: int = 120) ->
     else:
         known = get_args(Format)
         raise QueryError(f"no format {form!r}: {did_you_mean(form, known, f'there are {", ".join(known)}')}")
+
+
+def for_csv(frame: pl.LazyFrame) -> pl.LazyFrame:
+    """As CSV can have it: lists joined by "; ", an apostrophe before text that would be a formula to a spreadsheet."""
+    lists = [name for name, dtype in frame.collect_schema().items() if isinstance(dtype, pl.List)]
+    text = pl.col(pl.String)
+    flat = frame.with_columns(pl.col(lists).cast(pl.List(pl.String)).list.join("; "))
+    return flat.with_columns(pl.when(text.str.contains(_FORMULA)).then("'" + text).otherwise(text).name.keep())
 
 
 def _rendered(frame: pl.DataFrame, width: int) -> str:

@@ -1,5 +1,6 @@
 """Files of a sweep's rows, read back."""
 
+import dataclasses
 from pathlib import Path
 
 import polars as pl
@@ -53,6 +54,17 @@ def test_csv_holds_the_same_numbers(store: Store, tmp_path: Path) -> None:
         assert_frame_equal(found, exact, check_exact=True)
     runs = pl.read_csv(tmp_path / "csv" / "runs.csv")
     assert runs.filter(status="finished")["warnings"].unique().to_list() == ["Vorsicht: β ≠ 0; "]
+
+
+def test_no_text_of_an_export_is_a_formula_to_a_spreadsheet(tmp_path: Path) -> None:
+    with writing(tmp_path / "store") as writer:
+        record = factories.record(factories.request(1))
+        writer.put(dataclasses.replace(record, dataset="=cmd|' /C calc'!A0"))
+        member = {"run_key": record.request.run_key, "varied": "{}"}
+        writer.put_sweep("s", "{}", pl.DataFrame([member]))
+    list(export_tables(Store(tmp_path / "store"), "s", tmp_path / "csv", "csv"))
+    for table in ("runs", "metrics"):
+        assert pl.read_csv(tmp_path / "csv" / f"{table}.csv")["dataset"].unique().to_list() == ["'=cmd|' /C calc'!A0"]
 
 
 def test_an_export_takes_the_place_of_an_older_one(store: Store, tmp_path: Path) -> None:
