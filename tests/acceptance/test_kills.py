@@ -43,7 +43,7 @@ def assert_goes_on(basin: Basin, comparison: Comparison) -> None:
 
 
 @pytest.fixture(scope="module")
-def agents() -> list[psutil.Process]:
+def agents(starts_ray: None) -> list[psutil.Process]:
     """Those of Ray's that a killed driver left behind, and that end by themselves before this file's tests do."""
     return []
 
