@@ -6,6 +6,7 @@ from typing import Any
 import polars as pl
 
 from services.api.context import Context
+from services.comparison.summary import faults_of_runs
 from services.geometry.barriers import barrier_matrices
 from services.geometry.loss_figures import barrier_chart
 from services.rendering import page
@@ -13,6 +14,7 @@ from services.rendering.charts import finished
 from services.store import bundles
 from services.store.bundles import Bundle
 from services.store.rows import split
+from services.store.schemas import SCHEMAS
 from services.store.store import Store
 from services.web.rendering import environment, finite
 from services.web.run_figures import run_evidence, run_figures
@@ -104,12 +106,13 @@ def _worst(diagnostics: pl.DataFrame) -> list[dict[str, Any]]:
 
 
 def _judged(run: Mapping[str, Any]) -> str:
-    """The run's diagnostics in a sentence."""
+    """The run's diagnostics in a sentence, by the verdict's own rule."""
     if run["n_draws"] is None:
         return "It has no posterior of its own."
     r_hat, ess = run["r_hat_max"], run["ess_min"]
-    agree = r_hat is not None and r_hat <= 1.01
-    said = f"{run['n_chains']} chains of {run['n_draws']} draws: they {'agree' if agree else 'disagree'}"
+    faults = faults_of_runs(pl.DataFrame([run], schema=SCHEMAS["runs"]))
+    outcome = f"do not read its spread as uncertainty: {'; '.join(faults)}" if faults else "they passed every check"
+    said = f"{run['n_chains']} chain{'' if run['n_chains'] == 1 else 's'} of {run['n_draws']} draws: {outcome}"
     judged = "predictions" if run["kind"] == "bayesian-net" else "parameters"  # a net's weights are not identified
     bounds = f"R-hat of {judged} at most {finite(r_hat, 4)}, ESS at least {finite(ess)}"
     return f"{said} ({bounds}, {run['divergences']} divergent transitions)."
