@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Iterable
 
-_CUTOFF = 0.6  # of difflib's ratio
+_CUTOFF = 0.5  # of difflib's ratio
 _ABOUT_AS_NEAR = 0.1  # as the nearest; the others would only distract
 _MOST = 3
 _LONGEST = 80  # characters that are looked at: the time goes with their square
