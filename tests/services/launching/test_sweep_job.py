@@ -69,7 +69,7 @@ def test_the_sweep_the_packages_and_small_files_travel_and_nothing_else(tmp_path
     sweep_job(sweep, "store").fill(folder)
     assert {path.name for path in folder.iterdir()} == {"sweep.json", "models", "cluster", "services", "files"}
     assert parse_sweep(json.loads((folder / "sweep.json").read_text())) == sweep
-    assert (folder / "services" / "templates" / "page.html").is_file()
+    assert (folder / "services" / "rendering" / "templates" / "page.html").is_file()
     assert not list(folder.rglob("__pycache__"))
     files = [path for path in (folder / "files").rglob("*") if path.is_file()]
     assert files == [folder / "files" / str(tmp_path / "houses.csv").lstrip("/")]
