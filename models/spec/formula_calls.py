@@ -35,8 +35,6 @@ _TRUTH = Argument(lambda v: type(v) is bool, "True or False")
 NUMERIC = ("I", "abs", "center", "exp", "log", "log10", "log2", "scale", "standardize")
 # Of a column's levels.
 LEVELS = ("B", "C", "S", "T")
-# One column in, several out.
-BASES = ("bs", "poly")
 FUNCTIONS: dict[str, dict[str, Argument]] = {
     **{name: {} for name in NUMERIC},
     "B": {"success": _LEVEL},

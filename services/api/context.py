@@ -13,7 +13,7 @@ from services.api.formats import Answer
 from services.api.settings import Serving
 from services.execution.status import counts_by_learner
 from services.ledger.database import Ledger
-from services.store import location as opening
+from services.store.location import make
 from services.store.objects import Storage
 from services.store.ranges import Directory
 from services.store.reader import Reader
@@ -74,7 +74,7 @@ class Context:
     @cached_property
     def _store(self) -> Reader:
         location, patience = self.serving.store, self.serving.limits.storage_seconds
-        opening.make(Storage(location, patience))
+        make(Storage(location, patience))
         return Reader(location, patience)
 
     @cached_property

@@ -18,7 +18,7 @@ from services.api.context import Context, Here, follower
 from services.api.errors import COMMON, ApiError, documented
 from services.api.parameters import only_known
 from services.errors import NotStoredError, ServiceError
-from services.execution import status as standing
+from services.execution import status
 from services.execution.status import StandingFacts
 from services.submissions import records
 from services.submissions.admission import Admitted, admit
@@ -225,7 +225,7 @@ def stop_sweep(now: Existing, context: Here) -> StopAnswer:
     """Ask a sweep to stop; finished runs are kept. `stopping` is false where nothing is at work."""
     stopping = records.request_stop(context.ledger, now.name)
     if now.alive and not stopping:  # it was not submitted here, but by a command, say
-        standing.request_stop(context.store, now.name)
+        status.request_stop(context.store, now.name)
         stopping = True
     return StopAnswer(name=now.name, stopping=stopping)
 

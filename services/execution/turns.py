@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from services.store import location as opening
+from services.store.location import make
 from services.store.objects import Storage
 
 
@@ -24,7 +24,7 @@ def turn(location: str, sweep: str, on_waiting: Callable[[], None]) -> Iterator[
         StoreError: the store cannot be written to.
     """
     storage = Storage(location)
-    opening.make(storage)
+    make(storage)
     if storage.remote:
         yield
         return

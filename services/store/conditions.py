@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import polars as pl
 
+from models.spec.settings import shortened
 from models.spelling import did_you_mean
 from services.errors import QueryError
 
@@ -88,9 +89,8 @@ def known(name: str, columns: Columns, table: str) -> str:
         QueryError: the table has none of this name; the nearest are named.
     """
     if name not in columns:
-        shown = name if len(name) < 80 else f"{name[:80]}..."
         hint = did_you_mean(name, columns, f"there are {', '.join(columns)}")
-        raise QueryError(f"table {table!r} has no column {shown!r}; {hint}")
+        raise QueryError(f"table {table!r} has no column {shortened(name)!r}; {hint}")
     return name
 
 

@@ -26,8 +26,8 @@ import polars as pl
 from models.spelling import did_you_mean
 from services.errors import NotStoredError
 from services.store import bundles, sweep_files, tables
-from services.store import location as opening
 from services.store.bundles import Bundle
+from services.store.location import check_version
 from services.store.objects import Storage
 
 
@@ -51,7 +51,7 @@ class Store:
         """
         self.storage = Storage(location, patience)
         self.location = self.storage.location
-        opening.check_version(self.storage)
+        check_version(self.storage)
 
     def scan(self, table: str) -> pl.LazyFrame:
         """One of the tables of `services.store.schemas.SCHEMAS`, with every attempt at a run."""

@@ -12,10 +12,10 @@ import numpy as np
 import polars as pl
 
 from services.store import bundles, measurements, pairs, recovery, sweep_files, tables
-from services.store import location as opening
 from services.store.archive import DamagedError, names, object_name, pack_arrays, unpack_arrays
 from services.store.bundles import REPLACEABLE, Manifest, Record, manifest_of
 from services.store.commits import Committer
+from services.store.location import make
 from services.store.measurements import MeasurementRecord
 from services.store.objects import Storage
 from services.store.rows import Rows, join, rows_of_measurement, rows_of_result, run_rows, stacked
@@ -215,7 +215,7 @@ def writing(location: str | Path, *, rebuilding: bool = False) -> Iterator[Write
         StoreError: it is no place for a store, it cannot be written to, holds other files or a store of another schema
             version, or one with a table missing.
     """
-    opening.make(Storage(location))
+    make(Storage(location))
     writer = Writer(location, rebuilding=rebuilding)
     try:
         yield writer

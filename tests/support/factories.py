@@ -1,6 +1,7 @@
 """Made-up runs for tests of the store, with values that storage gets wrong: NaN, infinities, nulls, other scripts."""
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import arviz as az
@@ -18,6 +19,8 @@ from services.provenance import Hardware, Provenance
 from services.store.bundles import Record, manifest_of
 from services.store.measurements import MeasurementRecord
 from services.store.rows import rows_of_result, run_rows
+from services.store.store import Store
+from services.store.writer import writing
 
 PROVENANCE = Provenance(
     git_commit="0123456789abcdef",
@@ -139,3 +142,14 @@ def measurement(run_key: str = "r", key: str = "m", value: float = 1.0) -> Measu
     rows = (measured("hessian_trace", value), measured("sharpness_l2", None))
     found = Measurement(key=key, run_key=run_key, geometry=rows, seconds=Seconds(1.0, 0.5, 0.0), device="cpu")
     return MeasurementRecord(found, "sweep", PROVENANCE, STORED_AT)
+
+
+def five_runs(location: Path) -> Store:
+    """A store of four runs that finished, and of one that failed at first and then diverged."""
+    with writing(location) as writer:
+        for seed in range(4):
+            writer.put(record(request(seed, split=seed % 2)))
+        lost = request(9)
+        writer.put(record(lost, failed(lost)))
+        writer.put(record(lost, diverged(lost)))
+    return Store(location)

@@ -9,20 +9,12 @@ from services.errors import QueryError
 from services.rendering import rows
 from services.store import queries
 from services.store.store import Store
-from services.store.writer import writing
-from tests.support import factories
+from tests.support.factories import five_runs
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    path = tmp_path_factory.mktemp("store")
-    with writing(path) as writer:
-        for seed in range(4):
-            writer.put(factories.record(factories.request(seed, split=seed % 2)))
-        lost = factories.request(9)
-        writer.put(factories.record(lost, factories.failed(lost)))
-        writer.put(factories.record(lost, factories.diverged(lost)))
-    return Store(path)
+    return five_runs(tmp_path_factory.mktemp("store"))
 
 
 def written(frame: pl.DataFrame, form: rows.Format, width: int = 120) -> bytes:

@@ -6,20 +6,13 @@ from polars.testing import assert_frame_equal
 from services.errors import QueryError
 from services.store.queries import Query, rows, scan
 from services.store.store import Store
-from services.store.writer import writing
 from tests.support import factories
+from tests.support.factories import five_runs
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    path = tmp_path_factory.mktemp("store")
-    with writing(path) as writer:
-        for seed in range(4):
-            writer.put(factories.record(factories.request(seed, split=seed % 2)))
-        lost = factories.request(9)
-        writer.put(factories.record(lost, factories.failed(lost)))
-        writer.put(factories.record(lost, factories.diverged(lost)))
-    return Store(path)
+    return five_runs(tmp_path_factory.mktemp("store"))
 
 
 @pytest.mark.parametrize(
